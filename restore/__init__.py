@@ -1,0 +1,34 @@
+"""Blind face restoration on a StyleGAN2-family prior; public names load on first use (PEP 562)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from restore.checkpoints.load import load_network
+    from restore.degradation.degrade import degrade
+    from restore.pipeline.assemble import Restorer
+    from restore.pipeline.results import RestoredFace, RestoredPhoto
+
+_HOMES = {
+    "Restorer": "restore.pipeline.assemble",
+    "RestoredPhoto": "restore.pipeline.results",
+    "RestoredFace": "restore.pipeline.results",
+    "load_network": "restore.checkpoints.load",
+    "degrade": "restore.degradation.degrade",
+}
+
+__all__ = ["RestoredFace", "RestoredPhoto", "Restorer", "__version__", "degrade", "load_network"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  (PEP 562)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'restore' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Adapters for users of the peers; nothing below imports them."""

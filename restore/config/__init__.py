@@ -1,0 +1,1 @@
+"""Option files as frozen dataclasses; no torch here."""

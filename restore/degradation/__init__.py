@@ -1,0 +1,1 @@
+"""Everything that turns a good face into a bad one, as batched torch operations."""

@@ -1,0 +1,1 @@
+"""Faces in photos: detection, alignment, masks, paste-back; numpy and OpenCV only."""

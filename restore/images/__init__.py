@@ -1,0 +1,1 @@
+"""Image files and pixel conversions, numpy, OpenCV and Pillow only."""

@@ -1,0 +1,1 @@
+"""Latent spaces of the prior: generate, invert, edit, cross, stylise."""

@@ -1,0 +1,1 @@
+"""Networks: nn.Modules only, shapes in, shapes out."""

@@ -1,0 +1,1 @@
+"""A photo in, a restored photo and a report out."""

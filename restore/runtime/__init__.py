@@ -1,0 +1,1 @@
+"""Runtimes: one model, crops in, crops and estimates out."""

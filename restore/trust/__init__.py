@@ -1,0 +1,1 @@
+"""How far a restored face may be trusted: identity, status, policies."""

