@@ -1,0 +1,105 @@
+"""Frozen feature and identity networks from weight files, their kind told by their keys."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from restore.errors import CheckpointError, MissingExtraError
+from restore.networks.arcface import GrayArcFace18, IrArcFace
+from restore.networks.mobilefacenet import MobileFaceNet
+from restore.networks.squeezenet import SqueezeNetFeatures
+from restore.networks.vgg import Vgg19Features
+
+# kind -> (a key that only it has, builder): what a file of each kind looks like.
+FEATURE_NETWORKS = {
+    "squeezenet1_1": ("features.3.squeeze.weight", SqueezeNetFeatures.from_state),
+    "vgg19": ("features.34.weight", Vgg19Features.from_state),
+}
+IDENTITY_NETWORKS = {
+    "mobilefacenet": ("linear7.conv.weight", MobileFaceNet.from_state),
+    "gray_arcface18": ("layer1.0.bn0.weight", GrayArcFace18.from_state),
+    "ir_arcface": ("body.0.res_layer.0.weight", IrArcFace.from_state),
+}
+
+
+def load_feature_network(path: str | Path) -> nn.Module:
+    """A frozen feature network, `image [n,3,h,w] RGB [-1,1] -> list of activations`.
+
+    Reads SqueezeNet 1.1 and VGG19 in torchvision's layout, `.safetensors` or `.pth`.
+    Raises `CheckpointError` when the file is of neither kind or broken.
+    """
+    return _build(Path(path), FEATURE_NETWORKS)
+
+
+def load_identity_network(path: str | Path) -> nn.Module:
+    """A frozen face embedding: MobileFaceNet, GFPGAN's gray ResNet18 or an IR-SE ArcFace.
+
+    The module says what it wants: `input_size (h, w)`, `template` (five points in that crop),
+    `gray`. Raises `CheckpointError` when the file is of no known kind or broken.
+    """
+    return _build(Path(path), IDENTITY_NETWORKS)
+
+
+def load_lpips_heads(backbone: str = "squeeze", path: str | Path | None = None) -> list[Tensor]:
+    """LPIPS' linear weights, one `[c]` tensor per activation, from lpips' own file.
+
+    Without `path` the file is taken from the installed `lpips` package, which is not imported
+    (its import pulls in torchvision). Raises `MissingExtraError` when it is not installed.
+    """
+    if path is None:
+        spec = importlib.util.find_spec("lpips")
+        if spec is None or not spec.submodule_search_locations:
+            raise MissingExtraError("lpips", "train", "the linear heads of LPIPS")
+        path = Path(spec.submodule_search_locations[0]) / "weights" / "v0.1" / f"{backbone}.pth"
+    state = read_weights(Path(path))
+    keys = sorted(state, key=lambda k: int("".join(c for c in k.split(".")[0] if c.isdigit())))
+    return [state[k].flatten().float() for k in keys]
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors` or `.pth` file, without wrappers and `module.` prefixes."""
+    if not path.is_file():
+        raise CheckpointError(f"no weights file at {path}; give the path of an existing one")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} cannot be read as weights ({type(error).__name__}: {error}); "
+            "expected a .safetensors file or a .pth of plain tensors"
+        ) from error
+    for wrapper in ("params_ema", "params", "state_dict"):
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, expected a state dict")
+    return {k.removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
+
+
+def freeze(network: nn.Module) -> nn.Module:
+    """The same network in eval mode, its weights without gradients."""
+    return network.requires_grad_(False).eval()
+
+
+def _build(path: Path, kinds: Mapping[str, tuple[str, Any]]) -> nn.Module:
+    state = read_weights(path)
+    for kind, (mark, build) in kinds.items():
+        if mark in state:
+            try:
+                return freeze(build(state))
+            except (RuntimeError, KeyError, ValueError) as error:
+                raise CheckpointError(
+                    f"{path} looks like {kind} but does not fit: {error}"
+                ) from error
+    raise CheckpointError(
+        f"{path} is none of {', '.join(kinds)}; it holds {len(state)} tensors, first keys: "
+        f"{', '.join(list(state)[:3])}"
+    )
