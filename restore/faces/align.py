@@ -1,0 +1,110 @@
+"""Alignment: the FFHQ five-point template, least-squares similarity, and the aligned crop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.errors import InputError
+from restore.faces.warp import Image, Matrix, compose, resized, warp
+
+FFHQ_512: tuple[tuple[float, float], ...] = (
+    # facexlib's template for FFHQ crops at 512 px, which the GFPGAN family was trained on
+    (192.98138, 239.94708),
+    (318.90277, 240.1936),
+    (256.63416, 314.01935),
+    (201.26117, 371.41043),
+    (313.08905, 371.15118),
+)
+"""x, y of left eye, right eye, nose, left and right mouth corner in a 512 px crop."""
+
+GRAY = (135.0, 133.0, 132.0)
+"""RGB 0..255 of border="constant", close to what the GFPGAN family pads with."""
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedFace:
+    """A crop [size,size,c] in the photo's dtype, and the similarity [2,3] photo -> crop."""
+
+    crop: Image
+    matrix: Matrix
+
+
+def ffhq_template(
+    size: int, zoom: float = 1.0, centre: tuple[float, float] = (256.0, 256.0)
+) -> NDArray[np.float64]:
+    """Five points [5,2] of an aligned crop of size x size pixels, in its pixel coordinates.
+
+    The 512 px template is enlarged by `zoom` about `centre` (512 px units), which moves to the
+    middle of the frame; zoom 1 about (256, 256) is the plain FFHQ frame.
+    """
+    if size < 1 or zoom <= 0:
+        raise InputError(f"template of size {size} and zoom {zoom}; expected both above 0")
+    points = (np.array(FFHQ_512) - np.array(centre, np.float64)) * zoom + 256
+    return (points + 0.5) * (size / 512) - 0.5
+
+
+def similarity(src: NDArray[np.floating], dst: NDArray[np.floating]) -> Matrix:
+    """Least-squares similarity [2,3] (rotation, scale, shift; no mirror) of src [n,2] to dst [n,2].
+
+    Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
+    PAMI 1991, eq. 40-43. Raises InputError where the points do not determine one: not finite, all
+    on one spot, or unrelated to the target.
+    """
+    source, target = np.asarray(src, np.float64), np.asarray(dst, np.float64)
+    if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 2 or len(source) < 2:
+        raise InputError(
+            f"points of shapes {source.shape} and {target.shape} cannot be matched; "
+            "expected two equal shapes [n,2] with n >= 2"
+        )
+    if not (np.isfinite(source).all() and np.isfinite(target).all()):
+        raise InputError("landmarks are not finite; expected numbers, so leave this face out")
+    from_mean, to_mean = source - source.mean(0), target - target.mean(0)
+    spread = float((from_mean**2).sum())
+    left, strengths, right = np.linalg.svd(to_mean.T @ from_mean)
+    sign = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right)) or 1.0])
+    # Both are squared lengths: landmarks within about a hundredth of a pixel are one spot.
+    reach = float((strengths * sign).sum())
+    if spread < 1e-4 or reach < 1e-6 * np.sqrt(spread * max(float((to_mean**2).sum()), 1e-12)):
+        raise InputError(
+            f"landmarks are degenerate (spread {np.sqrt(spread):.3g} px); expected five separate "
+            "points of a face, so leave this face out"
+        )
+    linear = (reach / spread) * (left @ np.diag(sign) @ right)
+    return np.concatenate([linear, (target.mean(0) - linear @ source.mean(0))[:, None]], axis=1)
+
+
+def align_face(
+    image: Image,
+    landmarks: NDArray[np.floating],
+    template: NDArray[np.floating],
+    size: int,
+    border: str = "reflect",
+) -> AlignedFace:
+    """The face's crop [size,size,c], turned and scaled so that its landmarks lie on the template.
+
+    image: [h,w,c] or [h,w], uint8, uint16 or float32 (float32 in 0..1); only the face's region is
+    read. landmarks, template: [5,2] in pixels of the photo and of the crop. A face larger than the
+    crop is averaged down without aliasing. border: "reflect", "replicate" or "constant" (gray).
+    Raises InputError for degenerate landmarks.
+    """
+    if image.dtype not in (np.uint8, np.uint16, np.float32):
+        raise InputError(
+            f"an image of {image.dtype} cannot be aligned; give uint8, uint16, float32"
+        )
+    matrix = similarity(landmarks, template)
+    unit = {"uint8": 1.0, "uint16": 257.0, "float32": 1 / 255}[image.dtype.name]
+    fill = (*(channel * unit for channel in GRAY), 0.0)
+    crop = warp(image, matrix, size, size, border, fill)
+    return AlignedFace(crop, matrix)
+
+
+def scale_matrix(matrix: NDArray[np.floating], scale: float | tuple[float, float]) -> Matrix:
+    """The map canvas -> crop [2,3] where the canvas is the photo resized by `scale` (x, y).
+
+    A pixel of the photo lies at (x + 0.5) * scale - 0.5 of the canvas.
+    """
+    scale_x, scale_y = scale if isinstance(scale, tuple) else (scale, scale)
+    return compose(matrix, resized(1 / scale_x, 1 / scale_y))

@@ -1,0 +1,173 @@
+"""Paste-back: restored crops into the photo, on their regions of interest only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.errors import InputError
+from restore.faces.align import scale_matrix
+from restore.faces.colour import FloatImage, from_unit, match_low_frequency, to_unit
+from restore.faces.mask import Mask
+from restore.faces.warp import Image, compose, grid_bounds, invert, shifted, warp
+
+__all__ = ["Patch", "paste_face", "paste_faces", "scale_matrix"]
+
+_STRIP_PIXELS = 1 << 20  # canvas pixels blended at a time: bounds the memory of a face of any size
+_OWNERSHIP = 4.0  # power of a mask where faces overlap: the face in whose middle a pixel lies wins
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """A restored crop and where it goes.
+
+    restored: [s,s,3] uint8, uint16 or float32 in 0..1, RGB. matrix: [2,3] canvas -> crop, from
+    `align_face`, through `scale_matrix` when the canvas is a resized photo. mask: [s,s] float32 in
+    0..1. colour_from: the crop that went in, [s,s,3], for the low-frequency colour match, or None.
+    """
+
+    restored: Image
+    matrix: NDArray[np.float64]
+    mask: Mask
+    colour_from: Image | None = None
+
+
+def paste_face(
+    canvas: Image,
+    restored: Image,
+    matrix: NDArray[np.float64],
+    mask: Mask,
+    *,
+    colour_from: Image | None = None,
+) -> Image:
+    """Blends one restored crop into the canvas IN PLACE and returns the same array.
+
+    canvas: [h,w], [h,w,1], [h,w,3] or [h,w,4] (alpha untouched), uint8, uint16 or float32 in 0..1,
+    owned by the caller and writable. The other arguments: see Patch. Only pixels with a mask above
+    0 are written; the blend is in float32.
+    """
+    return paste_faces(canvas, [Patch(restored, matrix, mask, colour_from)])
+
+
+def paste_faces(canvas: Image, patches: Sequence[Patch]) -> Image:
+    """Blends restored crops into the canvas IN PLACE; the order of the patches plays no part.
+
+    Where masks m_i overlap, a pixel is (1 - max m) canvas + max m * sum w_i face_i with w_i
+    proportional to m_i ** 4, so neither face is painted over by the rim of the other's crop.
+    """
+    _check_canvas(canvas)
+    ready = [_ready(patch) for patch in patches]
+    boxes = [_region(canvas, patch.matrix, patch.mask) for patch in ready]
+    for group in _overlapping([i for i, box in enumerate(boxes) if box is not None], boxes):
+        members = [(ready[i], boxes[i]) for i in group]
+        x0 = min(box[0] for _, box in members if box)
+        y0 = min(box[1] for _, box in members if box)
+        x1 = max(box[2] for _, box in members if box)
+        y1 = max(box[3] for _, box in members if box)
+        rows = max(_STRIP_PIXELS // (x1 - x0), 16)
+        for top in range(y0, y1, rows):
+            strip = (x0, top, x1, min(top + rows, y1))
+            _blend(canvas, strip, [patch for patch, box in members if box and _meet(box, strip)])
+    return canvas
+
+
+def _check_canvas(canvas: Image) -> None:
+    shape_ok = canvas.ndim == 2 or (canvas.ndim == 3 and canvas.shape[2] in (1, 3, 4))
+    if not shape_ok or canvas.dtype.name not in ("uint8", "uint16", "float32"):
+        raise InputError(
+            f"canvas {canvas.shape} {canvas.dtype}; expected [h,w] or [h,w,1|3|4] in uint8, uint16 "
+            "or float32"
+        )
+    if not canvas.flags.writeable:
+        raise InputError("the canvas is read-only; give a copy, the paste writes in place")
+
+
+def _ready(patch: Patch) -> Patch:
+    if patch.restored.ndim != 3 or patch.restored.shape[:2] != patch.mask.shape:
+        raise InputError(
+            f"restored crop {patch.restored.shape} and mask {patch.mask.shape}; expected [s,s,3] "
+            "and [s,s]"
+        )
+    face = to_unit(patch.restored)
+    if patch.colour_from is not None:
+        face = match_low_frequency(face, to_unit(patch.colour_from))
+    return Patch(face, np.asarray(patch.matrix, np.float64), patch.mask.astype(np.float32))
+
+
+def _region(canvas: Image, matrix: NDArray[np.float64], mask: Mask) -> Box | None:
+    """Canvas pixels that the crop's non-zero mask can reach, or None when it lies outside."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return None
+    # The mask's own bounds are a smaller grid inside the crop.
+    inner = compose(shifted(-columns[0], -rows[0]), matrix)
+    low_x, low_y, high_x, high_y = grid_bounds(
+        inner, int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1
+    )
+    x0, y0 = max(math.floor(low_x) - 1, 0), max(math.floor(low_y) - 1, 0)
+    x1 = min(math.ceil(high_x) + 2, canvas.shape[1])
+    y1 = min(math.ceil(high_y) + 2, canvas.shape[0])
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
+def _meet(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _overlapping(indices: list[int], boxes: Sequence[Box | None]) -> list[list[int]]:
+    """Groups of patches whose regions overlap, directly or through others."""
+    groups: list[list[int]] = []
+    for i in indices:
+        box = boxes[i]
+        touching = (
+            [g for g in groups if any(_meet(box, other) for j in g if (other := boxes[j]))]
+            if box
+            else []
+        )
+        groups = [g for g in groups if g not in touching]
+        groups.append([i, *(j for g in touching for j in g)])
+    return [sorted(group) for group in groups]
+
+
+def _blend(canvas: Image, strip: Box, patches: Sequence[Patch]) -> None:
+    x0, y0, x1, y1 = strip
+    width, height = x1 - x0, y1 - y0
+    total = np.zeros((height, width), np.float32)
+    strongest = np.zeros((height, width), np.float32)
+    colours: FloatImage | None = None
+    for patch in patches:
+        to_strip = compose(shifted(-x0, -y0), invert(patch.matrix))
+        mask = np.clip(warp(patch.mask, to_strip, width, height, "constant"), 0, 1)
+        if not mask.any():
+            continue
+        face = _as_canvas(warp(patch.restored, to_strip, width, height, "replicate"), canvas)
+        np.maximum(strongest, mask, out=strongest)
+        share = np.power(mask, _OWNERSHIP, dtype=np.float32)
+        total += share
+        colours = face * share[..., None] if colours is None else colours + face * share[..., None]
+    if colours is None:
+        return
+    view = canvas[y0:y1, x0:x1]
+    target = view[..., None] if view.ndim == 2 else view[..., :3]
+    touched = strongest > 0
+    colours /= np.maximum(total, np.float32(1e-30))[..., None]
+    old = to_unit(target)
+    blended = from_unit(old + (colours - old) * strongest[..., None], canvas.dtype)
+    np.copyto(target, blended, where=touched[..., None])
+
+
+def _as_canvas(face: FloatImage, canvas: Image) -> FloatImage:
+    """The face with the colour channels of the canvas: a gray canvas takes its luma."""
+    channels = 1 if canvas.ndim == 2 else min(canvas.shape[2], 3)
+    if face.shape[2] == channels:
+        return face
+    if face.shape[2] == 1:
+        return np.repeat(face, channels, axis=2)
+    return np.ascontiguousarray(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)[..., None])
