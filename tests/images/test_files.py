@@ -1,0 +1,319 @@
+"""Every kind of photo file: pixels, depth, alpha, gray, orientation and metadata there and back."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, PngImagePlugin, features
+
+from restore.errors import InputError
+from restore.images.files import decode_photo, read_photo
+from restore.images.files_write import WriteOptions, encode_photo, write_atomically, write_photo
+from restore.images.formats import format_of
+from restore.images.metadata import Metadata, set_exif_integers
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/>caf\xc3\xa9</x:xmpmeta>'
+IPTC = b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x08\x1c\x02\x78\0\x03abc"
+
+
+def picture(channels: int, dtype=np.uint8, height=24, width=33) -> np.ndarray:
+    """Smooth enough for lossy files, a different ramp in every channel."""
+    y, x = np.mgrid[0:height, 0:width]
+    planes = [(np.sin(x / (9 + 2 * c)) + np.cos(y / (7 + c)) + 2) / 4 for c in range(channels)]
+    top = np.iinfo(dtype).max
+    return np.rint(np.stack(planes, -1) * top).astype(dtype)
+
+
+def metadata(**changes) -> Metadata:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112], exif[0x013B] = "Leica", 1, "Ada Müller"
+    exif.get_ifd(0x8769)[0x9003] = "1953:06:02 11:00:00"
+    exif.get_ifd(0x8769)[0xA002] = 33
+    exif.get_ifd(0x8769)[0xA003] = 24
+    exif.get_ifd(0x8825)[1] = "N"
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    known = {
+        "exif": exif.tobytes(),
+        "xmp": XMP.replace(b'"6"', b'"1"'),
+        "icc": icc,
+        "dpi": (300.0, 300.0),
+    }
+    return Metadata(**(known | changes))
+
+
+def exif_values(raw: bytes) -> dict:
+    block = Image.Exif()
+    block.load(raw)
+    main = {k: v for k, v in block.items() if k not in (0x8769, 0x8825)}
+    return main | {"exif": dict(block.get_ifd(0x8769)), "gps": dict(block.get_ifd(0x8825))}
+
+
+LOSSLESS = [
+    (".png", 1, np.uint8), (".png", 2, np.uint8), (".png", 3, np.uint8), (".png", 4, np.uint8),
+    (".png", 1, np.uint16), (".png", 2, np.uint16), (".png", 3, np.uint16), (".png", 4, np.uint16),
+    (".tif", 1, np.uint8), (".tiff", 2, np.uint8), (".tif", 3, np.uint8), (".tif", 4, np.uint8),
+    (".tif", 1, np.uint16), (".tif", 3, np.uint16), (".tif", 4, np.uint16),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("suffix", "channels", "dtype"), LOSSLESS)
+def test_lossless_round_trip_keeps_pixels_and_metadata(tmp_path, suffix, channels, dtype):
+    image, meta = picture(channels, dtype), metadata()
+    path = tmp_path / f"späße{suffix}"
+    assert write_photo(path, image, meta) == ()
+    photo = read_photo(path)
+    joined = photo.joined(photo.pixels, photo.alpha)
+    assert joined.dtype == dtype
+    assert np.array_equal(joined, image)
+    assert exif_values(photo.metadata.exif) == exif_values(meta.exif)
+    assert photo.metadata.xmp == meta.xmp
+    assert photo.metadata.icc == meta.icc
+    assert photo.metadata.dpi == pytest.approx(meta.dpi, rel=1e-3)
+    assert photo.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "channels"), [(".tif", 4), (".tif", 3), (".png", 4), (".png", 3)]
+)
+def test_16_bit_files_agree_with_opencv(tmp_path, suffix, channels):
+    import cv2
+
+    image = np.random.default_rng(0).integers(0, 65536, (300, 7, channels), dtype=np.uint16)
+    write_photo(tmp_path / f"a{suffix}", image)
+    bgr = cv2.imread(str(tmp_path / f"a{suffix}"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(bgr[..., [2, 1, 0, 3][:channels]], image)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".webp", ".avif"])
+def test_lossy_round_trip_keeps_metadata(tmp_path, suffix):
+    if suffix == ".avif" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    image, meta = picture(3), metadata()
+    assert write_photo(tmp_path / f"a{suffix}", image, meta) == ()
+    photo = read_photo(tmp_path / f"a{suffix}")
+    assert np.abs(photo.pixels.astype(int) - image).mean() < 3
+    # AVIF keeps the orientation outside of EXIF: where it is 1 there is no tag.
+    assert {0x0112: 1} | exif_values(photo.metadata.exif) == exif_values(meta.exif)
+    assert photo.metadata.xmp == meta.xmp
+    assert photo.metadata.icc == meta.icc
+
+
+def test_jpeg_keeps_gray_dpi_iptc_and_full_chroma(tmp_path):
+    meta = metadata(iptc=IPTC)
+    assert write_photo(tmp_path / "g.jpg", picture(1), meta) == ()
+    photo = read_photo(tmp_path / "g.jpg")
+    assert photo.pixels.ndim == 2
+    assert photo.metadata.iptc == IPTC
+    assert photo.metadata.dpi == pytest.approx((300, 300))
+    write_photo(tmp_path / "c.jpg", picture(3))
+    with Image.open(tmp_path / "c.jpg") as jpeg:
+        assert {layer[1:3] for layer in jpeg.layer} == {(1, 1)}  # no chroma subsampling
+    write_photo(tmp_path / "d.jpg", picture(3), options=WriteOptions(40, "4:2:0"))
+    assert (tmp_path / "d.jpg").stat().st_size < (tmp_path / "c.jpg").stat().st_size
+
+
+def test_bmp_and_what_formats_cannot_hold_is_said(tmp_path):
+    image = picture(4, np.uint16)
+    notes = write_photo(tmp_path / "a.bmp", image, metadata())
+    assert [word for word in ("alpha", "16 bits", "EXIF") if any(word in n for n in notes)] == [
+        "alpha", "16 bits", "EXIF",
+    ]  # fmt: skip
+    assert read_photo(tmp_path / "a.bmp").metadata.dpi == pytest.approx((300, 300), rel=1e-3)
+    white = write_photo(tmp_path / "b.jpg", np.dstack([picture(3), np.zeros((24, 33), np.uint8)]))
+    assert white == ("JPEG holds no alpha: laid over white",)
+    assert (read_photo(tmp_path / "b.jpg").pixels == 255).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("form", "mode"), [("JPEG", "RGB"), ("PNG", "RGB"), ("TIFF", "L"), ("WEBP", "RGB")]
+)
+def test_orientation_is_applied_once_and_the_tag_reset(orientation, form, mode):
+    image = Image.fromarray(picture(3, height=16, width=40)).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = orientation, "Leica"
+    exif.get_ifd(0x8769)[0xA002] = 40
+    out = io.BytesIO()
+    image.save(out, form, exif=exif, **({"lossless": True} if form == "WEBP" else {}))
+    with Image.open(io.BytesIO(out.getvalue())) as opened:
+        from PIL import ImageOps
+
+        upright = np.asarray(ImageOps.exif_transpose(opened))
+    photo = decode_photo(out.getvalue())
+    assert photo.size == ((40, 16) if orientation < 5 else (16, 40))
+    assert np.array_equal(photo.pixels, upright)
+    values = exif_values(photo.metadata.exif)
+    assert values[0x0112] == 1
+    assert values[0x010F] == "Leica"
+    if form != "TIFF":  # Pillow writes no Exif block into the TIFF made here
+        assert values["exif"][0xA002] == photo.size[0]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_orientation_of_16_bit_colour(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = picture(3, np.uint16)
+    write_photo(tmp_path / f"a{suffix}", image, Metadata(exif=exif.tobytes()))
+    photo = read_photo(tmp_path / f"a{suffix}")
+    assert np.array_equal(photo.pixels, np.rot90(image, -1))
+    assert exif_values(photo.metadata.exif)[0x0112] == 1
+
+
+def test_orientation_in_xmp_is_reset():
+    out = io.BytesIO()
+    Image.fromarray(picture(3)).save(out, "PNG", pnginfo=_png_info(XMP))
+    photo = decode_photo(out.getvalue())
+    assert b'tiff:Orientation="1"' in photo.metadata.xmp
+    assert photo.size == (24, 33)
+
+
+def _png_info(xmp: bytes) -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    return info
+
+
+def test_png_text_and_palettes(tmp_path):
+    meta = Metadata(text=(("Title", "Oma"), ("Comment", "süß")))
+    write_photo(tmp_path / "t.png", picture(3), meta)
+    assert read_photo(tmp_path / "t.png").metadata.text == meta.text
+    write_photo(tmp_path / "t16.png", picture(3, np.uint16), meta)
+    assert read_photo(tmp_path / "t16.png").metadata.text == meta.text
+
+    Image.fromarray(picture(3)).quantize(16).save(tmp_path / "p.png")
+    assert read_photo(tmp_path / "p.png").pixels.shape == (24, 33, 3)
+    gray = Image.fromarray(picture(1)[..., 0])
+    gray.convert("RGB").quantize(8).save(tmp_path / "pg.png")
+    assert read_photo(tmp_path / "pg.png").pixels.shape == (24, 33)
+    gray.point(lambda v: 255 * (v > 99)).convert("1").save(tmp_path / "one.png")
+    assert set(np.unique(read_photo(tmp_path / "one.png").pixels)) == {0, 255}
+    Image.fromarray(picture(3)).quantize(16).save(tmp_path / "pt.png", transparency=0)
+    assert read_photo(tmp_path / "pt.png").alpha is not None
+
+
+def test_cmyk_and_lab_become_srgb(tmp_path):
+    rgb = Image.fromarray(picture(3))
+    rgb.convert("CMYK").save(tmp_path / "c.jpg", quality=98)
+    photo = read_photo(tmp_path / "c.jpg")
+    assert photo.notes == ("CMYK turned to sRGB without a profile",)
+    assert np.abs(photo.pixels.astype(int) - np.asarray(rgb)).mean() < 6
+    to_lab = ImageCms.buildTransform(
+        ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
+    )
+    ImageCms.applyTransform(rgb, to_lab).save(tmp_path / "l.tif")
+    photo = read_photo(tmp_path / "l.tif")
+    assert np.abs(photo.pixels.astype(int) - np.asarray(rgb)).max() <= 8
+
+
+def test_profiles_that_do_not_fit_are_left_out_and_broken_ones_named(tmp_path):
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    write_photo(tmp_path / "a.png", picture(3), Metadata(icc=lab))
+    photo = read_photo(tmp_path / "a.png")
+    assert photo.metadata.icc is None
+    assert "Lab" in photo.notes[0]
+    write_photo(tmp_path / "b.png", picture(3), Metadata(icc=b"no profile at all"))
+    photo = read_photo(tmp_path / "b.png")
+    assert photo.metadata.icc == b"no profile at all"
+    assert "cannot be read" in photo.notes[0]
+
+
+def _broken(kind: str) -> bytes:
+    out = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    if kind == "empty":
+        return b""
+    if kind == "text":
+        return b"Dear grandma, this is only a letter.\n" * 4
+    if kind == "bomb":  # a PNG header that declares 60000 x 60000
+        from restore.images.png16 import _chunk
+
+        header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+        return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", b"x\x9c")
+    if kind == "float":
+        Image.fromarray(np.zeros((4, 4), np.float32)).save(out, "TIFF")
+        return out.getvalue()
+    if kind.endswith("16"):
+        data, _ = encode_photo(noise.astype(np.uint16) * 257, format_of(f".{kind[:3]}"))
+        return data[: len(data) // 2]
+    Image.fromarray(noise).save(out, kind)
+    return out.getvalue()[: len(out.getvalue()) // 2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("empty", "0 bytes"), ("text", "holds text"), ("bomb", "pixels"), ("float", "32 bits"),
+        ("JPEG", "truncated"), ("PNG", "truncated"), ("TIFF", "truncated"), ("WEBP", "truncated"),
+        ("png16", "truncated"), ("tif16", "truncated"),
+    ],
+)  # fmt: skip
+def test_broken_files_are_refused_in_words(tmp_path, kind, words):
+    path = tmp_path / "grandma.jpg"
+    path.write_bytes(_broken(kind))
+    with pytest.raises(InputError, match=words) as caught:
+        read_photo(path)
+    assert "grandma.jpg" in str(caught.value)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        read_photo(tmp_path / "no.png")
+    with pytest.raises(InputError, match="is a folder"):
+        read_photo(tmp_path)
+
+
+def test_odd_sizes_are_photos(tmp_path):
+    for size in ((1, 1), (50, 20000)):
+        write_photo(tmp_path / "a.png", np.full((*size, 3), 7, np.uint8))
+        assert read_photo(tmp_path / "a.png").pixels.shape == (*size, 3)
+    with pytest.raises(InputError, match="at most 16383 px"):
+        write_photo(tmp_path / "a.webp", np.zeros((50, 20000), np.uint8))
+    assert not (tmp_path / "a.webp").exists()
+
+
+def test_unknown_suffix(tmp_path):
+    with pytest.raises(InputError, match=r"\.xyz.*expected one of"):
+        write_photo(tmp_path / "a.xyz", picture(3))
+
+
+def test_failed_write_leaves_the_old_file_and_no_part(tmp_path, monkeypatch):
+    import errno
+    import os
+
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="disk is full"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+    with pytest.raises(InputError, match="is a file, not a folder"):
+        write_atomically(path / "b.png", b"new")
+
+
+def test_file_size_limit_leaves_no_part(tmp_path):
+    import subprocess
+    import sys
+
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+        "from pathlib import Path; from restore.images.files_write import write_atomically;"
+        "write_atomically(Path(sys.argv[1]), bytes(5000))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.png")], capture_output=True, text=True
+    )
+    assert "InputError" in done.stderr
+    assert "cannot be written" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_set_exif_integers_leaves_malformed_blocks():
+    for raw in (b"", b"Exif\0\0II*\0", b"Exif\0\0MM\0*\0\0\0\x08\0\xff", b"nonsense" * 4):
+        assert set_exif_integers(raw, {0x0112: 1}) == raw
