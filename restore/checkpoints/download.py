@@ -1,0 +1,196 @@
+"""Fetching a named model: explicit, verified, atomic and resumable; and where models are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from restore.checkpoints.models_table import ModelEntry, find_model
+from restore.errors import CheckpointError
+
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+CHUNK = 2**20
+TIMEOUT_SECONDS = 30
+Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
+
+
+def cache_folder() -> Path:
+    """`RESTORE_HOME`, else `restore` in the platform's cache folder; not created here."""
+    home = os.environ.get("RESTORE_HOME")
+    if home:
+        return Path(home).expanduser()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+        return Path(base) / "restore" if base else Path.home() / "AppData" / "Local" / "restore"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "restore"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "restore"
+
+
+def locate_model(name: str) -> Path:
+    """Path of a named model that is there already; never touches the network."""
+    entry = find_model(name)
+    path = _place(entry)
+    if path.is_file():
+        return path
+    if entry.packaged:
+        raise CheckpointError(
+            f"The packaged model {name!r} is missing at {path}; reinstall restore"
+        )
+    raise CheckpointError(
+        f"Model {name!r} is not on this machine (looked for {path}); fetch it with: "
+        f"restore download {name}"
+    )
+
+
+def _place(entry: ModelEntry) -> Path:
+    return (WEIGHTS if entry.packaged else cache_folder() / "models") / entry.filename
+
+
+def download_model(name: str, offline: bool = False, progress: Progress | None = None) -> Path:
+    """Path of a named model, fetched if it is not there.
+
+    The SHA-256 must be that of `models_table.py`; where the table does not know it, the first
+    download writes it to `pins.json` in the cache and later ones must agree.
+    """
+    entry = find_model(name)
+    path = _place(entry)
+    if path.is_file():
+        return path
+    if entry.packaged or entry.url is None:
+        return locate_model(name)
+    if offline:
+        raise CheckpointError(f"Model {name!r} is not at {path}, and --offline forbids fetching it")
+    with _locked(path.with_name(path.name + ".lock")):
+        if path.is_file():  # another process was first
+            return path
+        pins = _read_pins()
+        digest = fetch(entry.url, path, entry.sha256 or pins.get(name), progress)
+        if entry.sha256 is None and name not in pins:
+            _write_pins({**pins, name: digest})
+    return path
+
+
+def fetch(url: str, path: Path, sha256: str | None, progress: Progress | None = None) -> str:
+    """Download `url` to `path` by way of `path.part`; returns the SHA-256 of what arrived.
+
+    An earlier part is continued with a Range request when the server still has the same file. A
+    wrong checksum deletes the part and raises; a broken connection keeps it and raises.
+    """
+    if not url.lower().startswith(("https://", "http://")):
+        raise CheckpointError(f"Only http and https can be fetched, not {url}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    tag = path.with_name(path.name + ".part.tag")
+    try:
+        _receive(url, part, tag, progress)
+    except urllib.error.HTTPError as error:
+        raise CheckpointError(f"{url} answers {error.code} {error.reason}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise CheckpointError(
+            f"Fetching {url} stopped: {error}; what came is kept, run it again to go on"
+        ) from error
+    digest = file_sha256(part)
+    if sha256 is not None and digest != sha256.lower():
+        part.unlink()
+        tag.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{url} has SHA-256 {digest}, expected {sha256}: damaged or not the published file; "
+            f"it was deleted"
+        )
+    os.replace(part, path)
+    tag.unlink(missing_ok=True)
+    return digest
+
+
+def _receive(url: str, part: Path, tag: Path, progress: Progress | None) -> None:
+    """Fill `part`, continuing it where `tag` (the server's version mark) still holds."""
+    start = part.stat().st_size if part.is_file() and tag.is_file() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "restore"})
+    if start:
+        request.add_header("Range", f"bytes={start}-")
+        request.add_header("If-Range", tag.read_text())
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        if not (start and error.code == 416):
+            raise
+        # The part is as long as the file or longer: begin again rather than trust it.
+        part.unlink()
+        tag.unlink()
+        _receive(url, part, tag, progress)
+        return
+    with response:
+        resumed = response.status == 206
+        if not resumed:
+            start = 0
+            mark = response.headers.get("ETag") or response.headers.get("Last-Modified")
+            if mark and not mark.startswith("W/"):
+                tag.write_text(mark)
+            else:
+                tag.unlink(missing_ok=True)
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length is not None else None
+        done = start
+        with part.open("ab" if resumed else "wb") as file:
+            while chunk := response.read(CHUNK):
+                file.write(chunk)
+                done += len(chunk)
+                if progress is not None:
+                    progress(done, total)
+    if total is not None and done != total:
+        raise OSError(f"{done} of {total} bytes arrived")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, lower-case hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _pins_path() -> Path:
+    return cache_folder() / "pins.json"
+
+
+def _read_pins() -> dict[str, str]:
+    try:
+        pins: Any = json.loads(_pins_path().read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{_pins_path()} is damaged ({error}); mend or delete it") from error
+    if not isinstance(pins, dict):
+        raise CheckpointError(f"{_pins_path()} is damaged (no table); mend or delete it")
+    return pins
+
+
+def _write_pins(pins: dict[str, str]) -> None:
+    part = _pins_path().with_suffix(".part")
+    part.write_text(json.dumps(pins, indent=2, sort_keys=True))
+    os.replace(part, _pins_path())
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time; the system drops the lock of a process that dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            import fcntl
+        except ImportError:  # Windows: two downloads at once are left to the checksum
+            yield
+            return
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

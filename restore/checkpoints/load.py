@@ -1,0 +1,109 @@
+"""`load_network`: a path or a name -> a network in eval mode, whatever the layout of the file."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from restore.checkpoints.architectures import build_network
+from restore.checkpoints.detect import Detection, detect, weights_only
+from restore.checkpoints.download import locate_model
+from restore.checkpoints.header import FORMAT, read_header
+from restore.checkpoints.key_map import fold
+from restore.checkpoints.model_file import load_model_file
+from restore.checkpoints.models_table import MODELS, find_model
+from restore.checkpoints.read import read_state_dict, sniff
+from restore.errors import CheckpointError, DeviceError
+from restore.networks.stylegan2_generator import StyleGAN2Generator
+
+_log = logging.getLogger(__name__)
+
+
+def load_network(
+    path_or_name: str | os.PathLike[str],
+    device: str | torch.device = "cpu",
+    *,
+    key: str | None = None,
+    resample: str | None = None,
+) -> nn.Module:
+    """Load a restorer, generator or discriminator; float32, eval mode, on `device`.
+
+    `path_or_name`: a file, or a name of `models_table.py` ("default", "default-prior", ...). Names
+    are looked up on this machine only; `restore download NAME` fetches. `key` picks a wrapper
+    inside the file. `resample` ("fir", "bilinear") settles the dialect of equalised GFPGAN and
+    BasicSR files, whose tensors do not tell it. What else no tensor tells is logged, and kept in
+    the network's `detection` attribute. Raises `CheckpointError` or `DeviceError`.
+    """
+    target = _device(device)
+    path = Path(path_or_name)
+    part = None
+    if str(path_or_name) in MODELS and not path.is_file():
+        entry = find_model(str(path_or_name))
+        path = locate_model(str(path_or_name))
+        part = entry.part
+        resample = resample or entry.config.get("resample")
+    elif not path.exists() and path.suffix == "" and path.parent == Path():
+        find_model(str(path_or_name))  # raises with the list of names
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder, expected a weights file or a model's name")
+
+    if sniff(path) == "safetensors" and read_header(path).get("format") == FORMAT:
+        network = load_model_file(path)
+    else:
+        state = read_state_dict(path, key)
+        network = network_from_state(state.tensors, resample or _hint(path), path.name)
+    if part is not None:
+        network = getattr(network, part)
+    return network.to(target).eval()
+
+
+def network_from_state(
+    tensors: Mapping[str, Tensor], resample: str | None = None, source: str = "state dict"
+) -> nn.Module:
+    """A state dict of any known layout -> the network on the CPU, in eval mode."""
+    weights = weights_only(tensors)
+    detection = detect({name: tuple(t.shape) for name, t in weights.items()}, resample)
+    network = build_detected(detection, weights)
+    network.detection = detection  # type: ignore[assignment]
+    for what, taken in detection.assumed.items():
+        _log.info("%s (%s): %s is assumed to be %s", source, detection.family, what, taken)
+    return network.eval()
+
+
+def build_detected(detection: Detection, weights: Mapping[str, Any]) -> nn.Module:
+    """Build what was detected and fill it; no random initialisation, no global random state."""
+    with torch.device("meta"):
+        network = build_network(detection.architecture, detection.arguments)
+    shapes = network.state_dict()
+    folded = fold(weights, detection.rules, shapes)
+    unfilled = [name for name in shapes if name not in folded]
+    for name in unfilled:  # only w_mean is optional
+        folded[name] = torch.zeros(shapes[name].shape)
+    network.load_state_dict(folded, assign=True)
+    if unfilled and not next(iter(folded.values())).is_meta:
+        for module in network.modules():
+            if isinstance(module, StyleGAN2Generator):
+                seeded = torch.Generator().manual_seed(0)
+                module.w_mean.copy_(module.estimate_w_mean(generator=seeded))
+    return network
+
+
+def _hint(path: Path) -> str | None:
+    """GFPGAN's own name for the dialect, in a file's name, is the only trace there can be."""
+    return "bilinear" if "bilinear" in path.name.lower() else None
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        target = torch.device(device)
+        torch.empty(0, device=target)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DeviceError(f"Device {str(device)!r} cannot be used: {reason}; try cpu") from error
+    return target

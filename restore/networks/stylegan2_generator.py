@@ -1,0 +1,252 @@
+"""The StyleGAN2 generator (arXiv 1912.04958, skip connections): mapping, synthesis from W+ or S."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from restore.networks.modulated_conv import ModulatedConv2d, Upsampling
+from restore.networks.prior_restorer import Conditions, modulate_half
+from restore.networks.resample import BINOMIAL_TAPS, Taps, upsample_bilinear, upsample_fir
+
+Noise = Literal["stored", "zeros"] | torch.Generator
+
+
+def channel_table(
+    out_size: int, channel_multiplier: float = 2, narrow: float = 1
+) -> tuple[int, ...]:
+    """Channels at 4, 8, ... out_size px: 512 up to 32, then 256 C, 128 C ..., all times `narrow`."""
+    table = []
+    for level in range(2, size_log2(out_size) + 1):
+        full = 512 if level <= 5 else 2 ** (14 - level) * channel_multiplier
+        table.append(int(full * narrow))
+    return tuple(table)
+
+
+def size_log2(size: int) -> int:
+    """log2 of a size that must be a power of two, 8 or more."""
+    log2 = int(size).bit_length() - 1
+    if size < 8 or 2**log2 != size:
+        raise ValueError(f"Size must be a power of two of at least 8, got {size}")
+    return log2
+
+
+class MappingNetwork(nn.Sequential):
+    """z [n,z_dim] -> w [n,w_dim]: normalised z through linear layers with leaky ReLU."""
+
+    def __init__(self, z_dim: int, w_dim: int, num_layers: int) -> None:
+        layers = []
+        for i in range(num_layers):
+            linear = nn.Linear(z_dim if i == 0 else w_dim, w_dim)
+            nn.init.normal_(linear.weight, std=math.sqrt(2 / linear.in_features))
+            nn.init.zeros_(linear.bias)
+            layers.append(linear)
+        super().__init__(*layers)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
+        for layer in self:
+            x = F.leaky_relu(layer(x), 0.2)
+        return x
+
+
+class StyledConv(nn.Module):
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU.
+
+    The activation's gain sqrt 2 is applied before noise and bias, which are stored with it folded
+    in: lrelu(sqrt2 x) = sqrt2 lrelu(x).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        upsample: Upsampling | None,
+        taps: Taps,
+    ) -> None:
+        super().__init__()
+        self.conv = ModulatedConv2d(
+            in_channels, out_channels, 3, w_dim, upsample=upsample, taps=taps, gain=math.sqrt(2)
+        )
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+
+    def forward(self, x: Tensor, styles: Tensor, noise: Tensor | None) -> Tensor:
+        x = self.conv(x, styles)
+        if noise is not None:
+            x = x + self.noise_strength * noise.to(x.dtype)
+        return F.leaky_relu(x + self.bias[:, None, None], 0.2)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to RGB, without demodulation, plus bias."""
+
+    def __init__(self, in_channels: int, w_dim: int) -> None:
+        super().__init__()
+        self.conv = ModulatedConv2d(in_channels, 3, 1, w_dim, demodulate=False)
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor, styles: Tensor) -> Tensor:
+        return self.conv(x, styles) + self.bias[:, None, None]
+
+
+class StyleGAN2Generator(nn.Module):
+    """StyleGAN2 with plain weights; other layouts are folded into it by `restore.checkpoints`.
+
+    `channels`: feature maps at 4, 8, ... out_size px. `upsample`: "fir" is StyleGAN2's own,
+    "bilinear" is GFPGAN's clean and bilinear dialect. Images are RGB [n,3,s,s] in about [-1,1].
+    Styles are ordered as they are used: conv, RGB, then conv, conv, RGB for each larger level.
+    """
+
+    w_mean: Tensor
+
+    def __init__(
+        self,
+        out_size: int,
+        channels: Sequence[int],
+        w_dim: int = 512,
+        z_dim: int | None = None,
+        num_mlp: int = 8,
+        upsample: Upsampling = "fir",
+        taps: Taps = BINOMIAL_TAPS,
+    ) -> None:
+        super().__init__()
+        levels = size_log2(out_size) - 1
+        if len(channels) != levels:
+            raise ValueError(
+                f"A generator of {out_size} px has {levels} levels, got {len(channels)} channels"
+            )
+        self.out_size = out_size
+        self.w_dim = w_dim
+        self.z_dim = w_dim if z_dim is None else z_dim
+        self.num_styles = 2 * levels
+        self.upsample = upsample
+        self.taps = tuple(taps)
+        self.map_latents = MappingNetwork(self.z_dim, w_dim, num_mlp)
+        self.register_buffer("w_mean", torch.zeros(w_dim))
+        self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
+        self.convs = nn.ModuleList()
+        self.to_rgbs = nn.ModuleList()
+        for level, width in enumerate(channels):
+            if level > 0:
+                self.convs.append(
+                    StyledConv(channels[level - 1], width, w_dim, upsample, self.taps)
+                )
+            self.convs.append(StyledConv(width, width, w_dim, None, self.taps))
+            self.to_rgbs.append(ToRGB(width, w_dim))
+        for i in range(len(self.convs)):
+            size = 2 ** ((i + 5) // 2)
+            self.register_buffer(f"noise_{i}", torch.randn(1, 1, size, size))
+
+    @property
+    def style_sizes(self) -> tuple[int, ...]:
+        """Number of scales in each entry of S, in the order of `styles`."""
+        return tuple(conv.affine.out_features for conv, _ in self._modulated())
+
+    def _modulated(self) -> list[tuple[ModulatedConv2d, int]]:
+        """Every modulated convolution and the index of its row in w_plus, in order of use."""
+        steps = [(self.convs[0].conv, 0), (self.to_rgbs[0].conv, 1)]
+        for level in range(1, len(self.to_rgbs)):
+            steps.append((self.convs[2 * level - 1].conv, 2 * level - 1))
+            steps.append((self.convs[2 * level].conv, 2 * level))
+            steps.append((self.to_rgbs[level].conv, 2 * level + 1))
+        return steps
+
+    def mapping(self, z: Tensor, truncation: float = 1.0) -> Tensor:
+        """z [n,z_dim] -> w [n,w_dim]; `truncation` moves w towards `w_mean` (1 not, 0 fully)."""
+        w = self.map_latents(z)
+        return w if truncation == 1.0 else torch.lerp(self.w_mean.expand_as(w), w, truncation)
+
+    @torch.no_grad()
+    def estimate_w_mean(
+        self, num_samples: int = 4096, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Mean of w [w_dim] over `num_samples` random z; for files that do not carry it."""
+        z = torch.randn(num_samples, self.z_dim, generator=generator)
+        return self.map_latents(z.to(self.constant)).mean(dim=0)
+
+    def styles(self, w_plus: Tensor) -> list[Tensor]:
+        """Codes [n,k,w_dim] -> S, a list of per-channel scales [n,c]."""
+        expected = (self.num_styles, self.w_dim)
+        if w_plus.ndim != 3 or tuple(w_plus.shape[1:]) != expected:
+            raise ValueError(
+                f"w_plus must be [n,{expected[0]},{expected[1]}], got {tuple(w_plus.shape)}"
+            )
+        return [conv.affine(w_plus[:, row]) for conv, row in self._modulated()]
+
+    def synthesis(
+        self,
+        w_plus: Tensor,
+        conditions: Conditions | None = None,
+        size: int | None = None,
+        noise: Noise = "stored",
+    ) -> Tensor:
+        """Codes [n,k,w_dim] -> image [n,3,size,size]; see `synthesis_from_styles`."""
+        return self.synthesis_from_styles(self.styles(w_plus), conditions, size, noise)
+
+    def synthesis_from_styles(
+        self,
+        styles: Sequence[Tensor],
+        conditions: Conditions | None = None,
+        size: int | None = None,
+        noise: Noise = "stored",
+    ) -> Tensor:
+        """S -> image [n,3,size,size]. A `size` below `out_size` stops at that level.
+
+        `conditions`: level in px -> (scale, shift), applied after the first convolution of that
+        level. `noise`: the buffers of the file, none, or fresh noise from a generator.
+        """
+        size = self.out_size if size is None else size
+        if not 8 <= size <= self.out_size or size & (size - 1):
+            raise ValueError(f"Size must be 8, 16, ... {self.out_size}, got {size}")
+        conditions = conditions or {}
+        n = styles[0].shape[0]
+        x = self.constant.expand(n, -1, -1, -1)
+        x = self.convs[0](x, styles[0], self._noise(0, n, noise))
+        image = self.to_rgbs[0](x, styles[1])
+        for level in range(1, size_log2(size) - 1):
+            first, second, to_rgb = styles[3 * level - 1 : 3 * level + 2]
+            i = 2 * level - 1
+            x = self.convs[i](x, first, self._noise(i, n, noise))
+            if 2 ** (level + 2) in conditions:
+                x = modulate_half(x, conditions[2 ** (level + 2)])
+            x = self.convs[i + 1](x, second, self._noise(i + 1, n, noise))
+            image = self._enlarge(image) + self.to_rgbs[level](x, to_rgb)
+        return image
+
+    def _enlarge(self, image: Tensor) -> Tensor:
+        return (
+            upsample_fir(image, self.taps) if self.upsample == "fir" else upsample_bilinear(image)
+        )
+
+    def _noise(self, index: int, n: int, noise: Noise) -> Tensor | None:
+        stored: Tensor = getattr(self, f"noise_{index}")
+        if isinstance(noise, torch.Generator):
+            fresh = torch.randn(n, *stored.shape[1:], generator=noise, device=noise.device)
+            return fresh.to(stored)
+        if noise not in ("stored", "zeros"):
+            raise ValueError(f'noise must be "stored", "zeros" or a torch.Generator, got {noise!r}')
+        return stored if noise == "stored" else None
+
+    def forward(self, z: Tensor, truncation: float = 1.0, noise: Noise = "stored") -> Tensor:
+        """z [n,z_dim] -> image [n,3,s,s]."""
+        w = self.mapping(z, truncation)
+        return self.synthesis(w[:, None].expand(-1, self.num_styles, -1), noise=noise)
+
+
+def build_stylegan2(
+    out_size: int,
+    channel_multiplier: float = 2,
+    narrow: float = 1,
+    channels: Sequence[int] | None = None,
+    **options: object,
+) -> StyleGAN2Generator:
+    """A generator from the option files' arguments, or from an explicit channel table."""
+    table = channels or channel_table(out_size, channel_multiplier, narrow)
+    return StyleGAN2Generator(out_size, table, **options)  # type: ignore[arg-type]
