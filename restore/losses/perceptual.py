@@ -109,6 +109,17 @@ def gram_distance(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
     return (gram(a, mask) - gram(b, mask)).abs().mean((1, 2))
 
 
+def feature_matching_loss(
+    fake: Sequence[Tensor], real: Sequence[Tensor], mask: Tensor | None = None
+) -> Tensor:
+    """Mean L1 between lists of activations (pix2pixHD, eq. 4), `real` without gradients: `[n]`."""
+    terms = [
+        masked_mean((_wide(a) - _wide(b.detach())).abs(), mask)
+        for a, b in zip(fake, real, strict=True)
+    ]
+    return torch.stack(terms).mean(0)
+
+
 def masked_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean per sample of [n,c,h,w], weighted by a mask [n,1,H,W] pooled to the same size: `[n]`.
 
@@ -125,7 +136,7 @@ def _at_size(mask: Tensor, size: Sequence[int], dtype: torch.dtype) -> Tensor:
     mask = mask.to(dtype)
     if tuple(mask.shape[-2:]) == tuple(size):
         return mask
-    return F.adaptive_avg_pool2d(mask, list(size))
+    return F.adaptive_avg_pool2d(mask, (size[0], size[1]))
 
 
 def _unit(features: Tensor) -> Tensor:
