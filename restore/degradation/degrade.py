@@ -1,0 +1,214 @@
+"""degrade: a batch of good faces in, a batch of bad ones and the truth about them out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from restore.degradation import color
+from restore.degradation.blur import blur
+from restore.degradation.canvas import Canvas, full_canvas
+from restore.degradation.draws import Draws, draws_from
+from restore.degradation.kernels import sinc_kernels
+from restore.degradation.passes import (
+    add_noise,
+    blur_and_resize,
+    blur_drawn,
+    compress,
+    resize_drawn,
+)
+from restore.degradation.prints import PrintDraw, age_print, draw_print
+from restore.degradation.recipe import Mixture, Recipe
+from restore.degradation.recipes import find_recipe
+from restore.degradation.resize import resize_each
+from restore.degradation.sample import StageDraw, draw_stage
+from restore.degradation.truth import DegradationTruth
+from restore.errors import InputError
+
+DEVICE_CHUNK = 16
+"""Samples that go through a pass together on an accelerator, sorted by size: few launches, little
+padding. On a CPU each goes by itself: no padding, and its values cannot depend on its neighbours."""
+
+
+@dataclass(frozen=True)
+class Degraded:
+    """lq and gt float32 `[n,3,h,w]` RGB in [-1,1], on the 8-bit grid (lq); what was done: truth."""
+
+    lq: Tensor
+    gt: Tensor
+    truth: DegradationTruth
+
+
+@torch.no_grad()
+def degrade(
+    gt: Tensor,
+    recipe: str | Recipe | Mixture = "gfpgan",
+    generator: torch.Generator | Sequence[torch.Generator] | None = None,
+    seeds: Tensor | Sequence[int] | None = None,
+) -> Degraded:
+    """Degrade gt `[n,3,h,w]` float RGB in [-1,1], each sample by its own draw of the recipe.
+
+    Randomness: one generator (one number a sample is taken from it), one generator for each sample,
+    or int64 seeds `[n]`. A sample's result is a function of its pixels, its seed and the recipe
+    alone, however the batch is split; on another kind of device only its noise fields differ.
+    Raises InputError for a bad tensor, an unknown recipe, or no randomness.
+    """
+    _check(gt)
+    mixture = find_recipe(recipe)
+    n = gt.shape[0]
+    draws = draws_from(n, generator, seeds)
+    gt = gt.float()
+    lq, target = torch.empty_like(gt), gt.clone()
+    truth = np.zeros((6, n))
+    which = draws.choice("mixture", mixture.probs)
+    for k, one in enumerate(mixture.recipes):
+        index = np.flatnonzero(which == k)
+        if len(index) == 0:
+            continue
+        at = torch.as_tensor(index, device=gt.device)
+        bad, good, truth[:, index] = _degrade_by(one, gt[at], draws.take(index))
+        lq[at] = bad
+        if good is not None:
+            target[at] = good
+    values = torch.as_tensor(truth, dtype=torch.float32).to(gt.device)
+    return Degraded(lq, target, DegradationTruth(*values))
+
+
+def _check(gt: Tensor) -> None:
+    if not isinstance(gt, Tensor) or gt.ndim != 4 or gt.shape[1] != 3 or 0 in gt.shape:
+        found = tuple(gt.shape) if isinstance(gt, Tensor) else type(gt).__name__
+        raise InputError(f"gt: found {found}, expected a tensor [n,3,h,w], RGB in [-1,1]")
+    if not gt.is_floating_point():
+        raise InputError(
+            f"gt: found {gt.dtype}, expected float in [-1,1]; divide uint8 by 127.5 and take 1 off"
+        )
+    low, high = (float(v) for v in torch.aminmax(gt))
+    # a restored image overshoots a little; NaN fails both comparisons
+    if not (low >= -1.01 and high <= 1.01):
+        raise InputError(f"gt: found values in {low:g}..{high:g}, expected -1..1")
+
+
+def _degrade_by(
+    recipe: Recipe, gt: Tensor, draws: Draws
+) -> tuple[Tensor, Tensor | None, np.ndarray]:
+    """lq, gt (None where unchanged) in [-1,1] and the truth `[6,n]` of samples of one recipe."""
+    n, _, h, w = gt.shape
+    x = (gt.clamp(-1, 1) + 1) * 0.5
+    printed = draw_print(recipe, draws, h)
+    target = printed.tone_target(x)
+    stages = draw_stages(recipe, draws, (h, w))
+    out, gray = torch.empty_like(x), np.zeros(n, dtype=bool)
+    for index in _chunks(stages, x.device):
+        at = torch.as_tensor(index, device=x.device)
+        chunk = [s.take(index) for s in stages]
+        bad = _chain(recipe, x[at], chunk, printed.take(index), draws.take(index))
+        out[at], gray[index] = _recolor(recipe, bad, draws.take(index))
+    if recipe.gt_gray and gray.any():
+        target = color.to_gray(x if target is None else target, gray.astype(np.float64))
+    lq = (out.clamp(0, 1) * 255).round() * (2 / 255) - 1
+    truth = _truth(stages, printed, gray)
+    return lq, None if target is None else target * 2 - 1, truth
+
+
+def draw_stages(recipe: Recipe, draws: Draws, size: tuple[int, int]) -> list[StageDraw]:
+    """The draws of the passes of a recipe for pictures of one size."""
+    n = len(draws)
+    at_hand = (np.full(n, size[0]), np.full(n, size[1]))
+    stages = [draw_stage(recipe.first(), draws, "first", size, at_hand, recipe.reference_size)]
+    if recipe.second is not None:
+        at_hand = (stages[0].height, stages[0].width)
+        stages.append(
+            draw_stage(recipe.second, draws, "second", size, at_hand, recipe.reference_size)
+        )
+    return stages
+
+
+def _chunks(stages: list[StageDraw], device: torch.device) -> list[np.ndarray]:
+    first = stages[0]
+    if device.type == "cpu":
+        return [np.array([i]) for i in range(len(first.height))]
+    chunks = []
+    for separable in (True, False):
+        index = np.flatnonzero(first.separable == separable)
+        index = index[np.argsort(first.height[index], kind="stable")]
+        chunks += [index[i : i + DEVICE_CHUNK] for i in range(0, len(index), DEVICE_CHUNK)]
+    return chunks
+
+
+def _chain(
+    recipe: Recipe, x: Tensor, stages: list[StageDraw], printed: PrintDraw, draws: Draws
+) -> Tensor:
+    size = tuple(x.shape[-2:])
+    canvas = full_canvas(x)
+    for i, stage in enumerate(stages):
+        if i == 0 and printed.any():
+            canvas = blur_drawn(canvas, stage)
+            canvas = canvas.with_pixels(age_print(canvas.pixels, printed))
+            canvas = resize_drawn(canvas, stage)
+        else:
+            canvas = blur_and_resize(canvas, stage)
+        canvas = add_noise(canvas, stage)
+        chroma = (
+            recipe.jpeg_chroma if i == 0 or recipe.second is None else recipe.second.jpeg_chroma
+        )
+        last = i == len(stages) - 1
+        if last and recipe.final_sinc_prob > 0:
+            canvas = _final_sinc(recipe, canvas, draws, before=True)
+        canvas = compress(canvas, stage, chroma)
+        if last and recipe.final_sinc_prob > 0:
+            canvas = _final_sinc(recipe, canvas, draws, before=False)
+    modes = recipe.upsample_modes
+    chosen = [modes[k] for k in draws.choice("upsample", (1.0,) * len(modes))]
+    n = x.shape[0]
+    return resize_each(canvas, (size,) * n, chosen).pixels  # type: ignore[arg-type]
+
+
+def _final_sinc(recipe: Recipe, canvas: Canvas, draws: Draws, before: bool) -> Canvas:
+    """Real-ESRGAN's last sinc, before or after the last JPEG with equal chance."""
+    chosen = draws.happens("final_sinc", recipe.final_sinc_prob)
+    chosen = chosen & (draws.happens("final_sinc.before", 0.5) == before)
+    if not chosen.any():
+        return canvas
+    sizes = 7 + 2 * np.floor(draws.uniform("final_sinc.size", 0, 8)).astype(np.int64)
+    cutoff = draws.uniform("final_sinc.cutoff", np.pi / 3, np.pi)
+    kernels = sinc_kernels(21, torch.as_tensor(cutoff), torch.as_tensor(sizes))
+    delta = torch.zeros_like(kernels)
+    delta[:, 10, 10] = 1
+    kernels = torch.where(torch.as_tensor(chosen)[:, None, None], kernels, delta)
+    canvas = blur(canvas, kernels.to(canvas.pixels.device, torch.float32))
+    return canvas.with_pixels(canvas.pixels.clamp(0, 1))
+
+
+def _recolor(recipe: Recipe, x: Tensor, draws: Draws) -> tuple[Tensor, np.ndarray]:
+    """The colour changes of the option files; also which samples became gray."""
+    if recipe.color_jitter_prob > 0:
+        chosen = draws.happens("color_jitter", recipe.color_jitter_prob)
+        shift = (draws.uniforms("color_jitter.shift", 3) * 2 - 1) * recipe.color_jitter_shift / 255
+        if chosen.any():
+            x = color.shift_colors(x, shift * chosen[:, None])
+    gray = draws.happens("gray", recipe.gray_prob)
+    if gray.any():
+        x = color.to_gray(x, gray.astype(np.float64))
+    chosen = np.flatnonzero(draws.happens("color_jitter_pt", recipe.color_jitter_pt_prob))
+    if len(chosen):
+        limits = np.array([recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue])
+        unit = draws.uniforms("color_jitter_pt.factors", 4)
+        factors = limits[:, 0] + (limits[:, 1] - limits[:, 0]) * unit
+        orders = np.argsort(draws.uniforms("color_jitter_pt.order", 4), axis=1)
+        at = torch.as_tensor(chosen, device=x.device)
+        x[at] = color.jitter(x[at].clamp(0, 1), orders[chosen], factors[chosen])
+    return x, gray
+
+
+def _truth(stages: list[StageDraw], printed: PrintDraw, gray: np.ndarray) -> np.ndarray:
+    sigma = np.sqrt(sum(s.true_sigma**2 for s in stages))
+    # the coarsest grid that the picture went through
+    scale = np.max([s.true_scale for s in stages], axis=0)
+    noise = np.sqrt(sum(s.true_noise**2 for s in stages) + printed.grain**2)
+    quality = np.min([np.where(s.quality > 0, s.quality, 100.0) for s in stages], axis=0)
+    colorless = np.maximum(gray, np.maximum(printed.gray, printed.sepia > 0.5))
+    return np.stack([sigma, scale, noise, quality, colorless, printed.damage])

@@ -1,0 +1,126 @@
+"""One pass over a canvas: blur, resize, noise, JPEG, each sample by its own draw."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from restore.degradation.blur import blur, blur_matrix
+from restore.degradation.canvas import Canvas
+from restore.degradation.jpeg import jpeg
+from restore.degradation.kernels import (
+    defocus_kernels,
+    gaussian_kernels,
+    gaussian_lines,
+    motion_kernels,
+    sinc_kernels,
+)
+from restore.degradation.noise import add_gaussian_noise, add_poisson_noise
+from restore.degradation.resize import apply_matrices, resize_each, resize_matrix, stack_matrices
+from restore.degradation.sample import (
+    DEFOCUS_RADIUS_PER_SIGMA,
+    MOTION_LENGTH_PER_SIGMA,
+    StageDraw,
+)
+
+
+def blur_and_resize(canvas: Canvas, draw: StageDraw) -> Canvas:
+    """Blur, then resize. Isotropic samples take one matrix a side, which does both."""
+    if not draw.separable.all() or (draw.kernel == "none").all():
+        return resize_drawn(blur_drawn(canvas, draw), draw)
+    sizes = _sizes(draw)
+    height, width = canvas.pixels.shape[-2:]
+    rows, columns = [], []
+    for i, (h, w) in enumerate(canvas.sizes):
+        mode = str(draw.mode[i])
+        line = _line(draw, i)
+        down = _blurred(resize_matrix(mode, h, sizes[i][0]), line, h)
+        right = down if (h, sizes[i][0]) == (w, sizes[i][1]) else None
+        rows.append(down)
+        columns.append(
+            _blurred(resize_matrix(mode, w, sizes[i][1]), line, w) if right is None else right
+        )
+    pixels = apply_matrices(
+        canvas.pixels,
+        stack_matrices(rows, height, canvas.pixels),
+        stack_matrices(columns, width, canvas.pixels),
+    )
+    return Canvas(pixels, sizes)
+
+
+def blur_drawn(canvas: Canvas, draw: StageDraw) -> Canvas:
+    """The blur of a pass alone."""
+    if (draw.kernel == "none").all():
+        return canvas
+    return blur(canvas, drawn_kernels(draw).to(canvas.pixels.device, torch.float32))
+
+
+def resize_drawn(canvas: Canvas, draw: StageDraw) -> Canvas:
+    """The resize of a pass alone."""
+    return resize_each(canvas, _sizes(draw), [str(m) for m in draw.mode])
+
+
+def add_noise(canvas: Canvas, draw: StageDraw) -> Canvas:
+    """The noise of a pass; clamped to [0,1] as in GFPGAN and Real-ESRGAN."""
+    if (draw.noise_sigma > 0).any():
+        canvas = add_gaussian_noise(canvas, draw.noise_sigma, draw.gray_noise, draw.noise_seed)
+    if (draw.poisson_scale > 0).any():
+        canvas = add_poisson_noise(canvas, draw.poisson_scale, draw.gray_noise, draw.noise_seed)
+    return canvas.with_pixels(canvas.pixels.clamp(0, 1))
+
+
+def compress(canvas: Canvas, draw: StageDraw, chroma: str) -> Canvas:
+    """The JPEG of a pass; samples of quality 0 are left as they are."""
+    coded = draw.quality > 0
+    if not coded.any():
+        return canvas
+    out = jpeg(canvas, np.maximum(draw.quality, 1), chroma, step_scale=draw.step_scale)
+    if coded.all():
+        return out
+    mask = torch.as_tensor(coded, device=canvas.pixels.device)[:, None, None, None]
+    return canvas.with_pixels(torch.where(mask, out.pixels, canvas.pixels))
+
+
+def drawn_kernels(draw: StageDraw) -> Tensor:
+    """Float64 `[n,k,k]` kernels of a pass, zero beyond each sample's own kernel size."""
+    size = int(draw.kernel_size.max())
+    out = torch.zeros((len(draw.kernel), size, size), dtype=torch.float64)
+    out[:, size // 2, size // 2] = 1.0
+    for name in np.unique(draw.kernel):
+        if name != "none":
+            index = np.flatnonzero(draw.kernel == name)
+            out[torch.as_tensor(index)] = _kernels_of(str(name), draw.take(index), size)
+    return out
+
+
+def _kernels_of(name: str, draw: StageDraw, size: int) -> Tensor:
+    sizes = torch.as_tensor(draw.kernel_size)
+    sigma_x, sigma_y = torch.as_tensor(draw.sigma_x), torch.as_tensor(draw.sigma_y)
+    theta = torch.as_tensor(draw.theta)
+    if name == "sinc":
+        return sinc_kernels(size, torch.as_tensor(draw.cutoff), sizes)
+    if name == "motion":
+        return motion_kernels(size, sigma_x * MOTION_LENGTH_PER_SIGMA, theta)
+    if name == "defocus":
+        return defocus_kernels(size, sigma_x * DEFOCUS_RADIUS_PER_SIGMA)
+    if name in ("iso", "aniso"):
+        return gaussian_kernels(size, sigma_x, sigma_y, theta, sizes=sizes)
+    plateau = torch.full((len(sizes),), name.startswith("plateau"))
+    return gaussian_kernels(
+        size, sigma_x, sigma_y, theta, torch.as_tensor(draw.beta), plateau, sizes
+    )
+
+
+def _sizes(draw: StageDraw) -> tuple[tuple[int, int], ...]:
+    return tuple((int(h), int(w)) for h, w in zip(draw.height, draw.width, strict=True))
+
+
+def _line(draw: StageDraw, i: int) -> Tensor | None:
+    if draw.kernel[i] == "none":
+        return None
+    return gaussian_lines(int(draw.kernel_size[i]), torch.as_tensor(draw.sigma_x[i : i + 1]))[0]
+
+
+def _blurred(resize: Tensor, line: Tensor | None, length: int) -> Tensor:
+    return resize if line is None else resize @ blur_matrix(line, length)

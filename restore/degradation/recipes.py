@@ -1,0 +1,184 @@
+"""RECIPES and MIXTURES: the named recipes, with the origin of their numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from restore.degradation.recipe import Mixture, Recipe, Stage
+from restore.errors import InputError
+
+_COLOR = {"color_jitter_prob": 0.3, "color_jitter_pt_prob": 0.3, "gray_prob": 0.01}
+
+_REALESRGAN_KERNELS = {
+    "blur_kernel_size": (7, 21),
+    "kernel_list": (
+        "iso",
+        "aniso",
+        "generalized_iso",
+        "generalized_aniso",
+        "plateau_iso",
+        "plateau_aniso",
+    ),
+    "kernel_prob": (0.45, 0.25, 0.12, 0.03, 0.12, 0.03),
+    "betag_range": (0.5, 4.0),
+    "betap_range": (1.0, 2.0),
+    "sinc_prob": 0.1,
+}
+
+_THREE_MODES = ("area", "bilinear", "bicubic")
+
+_OFF = {"blur_prob": 0.0, "downsample_prob": 0.0, "noise_prob": 0.0, "jpeg_prob": 0.0}
+
+_CODEFORMER_SMALL = Recipe(
+    blur_sigma=(0.1, 10.0),
+    downsample_range=(1.0, 12.0),
+    noise_range=(0.0, 15.0),
+    jpeg_range=(60.0, 100.0),
+)
+
+_CODEFORMER_LARGE = Recipe(
+    blur_sigma=(1.0, 15.0),
+    downsample_range=(4.0, 30.0),
+    noise_range=(0.0, 20.0),
+    jpeg_range=(30.0, 80.0),
+)
+
+_OLD_PHOTO = Recipe(
+    # a soft lens or a shaken camera, on film, printed, aged, then scanned or photographed
+    kernel_list=("iso", "aniso", "defocus", "motion"),
+    kernel_prob=(0.4, 0.2, 0.25, 0.15),
+    blur_sigma=(0.2, 5.0),
+    blur_prob=0.9,
+    downsample_range=(1.0, 6.0),
+    downsample_modes=("bilinear", "area"),
+    noise_range=(0.0, 10.0),
+    noise_prob=0.7,
+    gray_noise_prob=0.4,
+    jpeg_range=(50.0, 100.0),
+    jpeg_prob=0.8,
+    grain_prob=0.6,
+    grain_range=(3.0, 16.0),
+    print_gray_prob=0.35,
+    sepia_prob=0.2,
+    fade_prob=0.6,
+    cast_prob=0.4,
+    exposure_prob=0.4,
+    haze_prob=0.1,
+    reference_size=512,
+)
+
+_LIGHT = Recipe(
+    blur_prob=0.7,
+    blur_sigma=(0.0, 1.2),
+    blur_kernel_size=13,
+    downsample_prob=0.7,
+    downsample_range=(1.0, 1.6),
+    noise_prob=0.6,
+    noise_range=(0.0, 6.0),
+    jpeg_prob=0.7,
+    jpeg_range=(70.0, 100.0),
+    gray_prob=0.01,
+    gt_gray=True,
+    reference_size=512,
+)
+
+_GFPGAN = Recipe(**_COLOR)
+
+RECIPES: dict[str, Recipe] = {
+    # GFPGAN options/train_gfpgan_v1.yml, and the variant that its comment offers
+    "gfpgan": _GFPGAN,
+    "gfpgan_no_color": Recipe(gray_prob=0.01, gt_gray=True),
+    # CodeFormer options/CodeFormer_stage2.yml; stage 3 has a small and a large set (see MIXTURES)
+    "codeformer_stage2": _CODEFORMER_LARGE,
+    "codeformer_small": _CODEFORMER_SMALL,
+    "codeformer_large": _CODEFORMER_LARGE,
+    # DifFace, the estimator's training
+    "difface": Recipe(
+        blur_sigma=(0.1, 15.0),
+        downsample_range=(0.8, 32.0),
+        noise_range=(0.0, 20.0),
+        jpeg_range=(30.0, 100.0),
+    ),
+    # Real-ESRGAN options/train_realesrgan_x4plus.yml, brought back to the first size at the end
+    "realesrgan_second_order": Recipe(
+        **_REALESRGAN_KERNELS,
+        blur_sigma=(0.2, 3.0),
+        resize_prob=(0.2, 0.7, 0.1),
+        resize_range=(0.15, 1.5),
+        downsample_modes=_THREE_MODES,
+        noise_range=(1.0, 30.0),
+        gaussian_noise_prob=0.5,
+        poisson_scale_range=(0.05, 3.0),
+        gray_noise_prob=0.4,
+        jpeg_range=(30.0, 95.0),
+        second=Stage(
+            **_REALESRGAN_KERNELS,
+            blur_prob=0.8,
+            blur_sigma=(0.2, 1.5),
+            resize_prob=(0.3, 0.4, 0.3),
+            resize_range=(0.3, 1.2),
+            resize_base=0.25,
+            downsample_modes=_THREE_MODES,
+            noise_range=(1.0, 25.0),
+            gaussian_noise_prob=0.5,
+            poisson_scale_range=(0.05, 2.5),
+            gray_noise_prob=0.4,
+            jpeg_range=(30.0, 95.0),
+        ),
+        final_sinc_prob=0.8,
+        upsample_modes=("bicubic",),
+    ),
+    # ours: estimates of what photo albums, scanners and phones do
+    "old_photo": _OLD_PHOTO,
+    "light": _LIGHT,
+    "none": Recipe(**_OFF),
+    # ours: the four recipes of the evaluation are gfpgan, old_photo and these two
+    "mild": Recipe(
+        blur_sigma=(0.2, 3.0),
+        downsample_range=(1.0, 3.0),
+        noise_range=(0.0, 8.0),
+        jpeg_range=(70.0, 100.0),
+        reference_size=512,
+    ),
+    "heavy": Recipe(
+        blur_sigma=(4.0, 15.0),
+        downsample_range=(8.0, 24.0),
+        noise_range=(5.0, 20.0),
+        jpeg_range=(30.0, 70.0),
+        reference_size=512,
+    ),
+}
+
+MIXTURES: dict[str, Mixture] = {
+    # CodeFormer options/CodeFormer_stage3.yml degrades every picture twice; here one of the two
+    "codeformer_stage3": Mixture((_CODEFORMER_SMALL, _CODEFORMER_LARGE), (0.5, 0.5)),
+    # what the default model is trained with: colours are not touched but in old_photo, because a
+    # restorer that was taught to undo a jitter repaints people
+    "restore_default": Mixture(
+        (
+            replace(RECIPES["gfpgan_no_color"], reference_size=512),
+            replace(_CODEFORMER_SMALL, reference_size=512),
+            replace(_CODEFORMER_LARGE, reference_size=512),
+            replace(_OLD_PHOTO, print_gray_prob=0.15),
+            _LIGHT,
+            replace(RECIPES["none"], reference_size=512),
+        ),
+        (0.3, 0.1, 0.1, 0.25, 0.2, 0.05),
+    ),
+}
+
+
+def find_recipe(recipe: str | Recipe | Mixture) -> Mixture:
+    """A recipe, mixture or name of one as a Mixture; an unknown name lists the known ones."""
+    if isinstance(recipe, Recipe):
+        return Mixture((recipe,), (1.0,))
+    if isinstance(recipe, Mixture):
+        return recipe
+    if recipe in RECIPES:
+        return Mixture((RECIPES[recipe],), (1.0,))
+    if recipe in MIXTURES:
+        return MIXTURES[recipe]
+    raise InputError(
+        f"recipe: found {recipe!r}, expected a Recipe, a Mixture or one of "
+        f"{', '.join(sorted([*RECIPES, *MIXTURES]))}"
+    )
