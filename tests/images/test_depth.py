@@ -58,19 +58,24 @@ def test_array_layout_comes_back():
         assert np.array_equal(photo.joined(photo.pixels, photo.alpha), array)
 
 
-def test_srgb_needs_no_transform_and_others_come_back():
+def wide_profile() -> bytes:
+    """sRGB under another name and with another red: the description and the matrix patched."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    assert colour_transform(None) is None
-    assert colour_transform(srgb) is None
-    assert colour_transform(b"broken") is None
-    # The same primaries under another name and another red: patch the description and the matrix.
     wide = srgb.replace(b"s\0R\0G\0B", b"w\0i\0d\0e").replace(b"sRGB", b"wide")
     at = wide.index(b"rXYZ")
     offset = int.from_bytes(wide[at + 4 : at + 8], "big")
     red = int.from_bytes(wide[offset + 8 : offset + 12], "big")
     changed = int(red * 1.2).to_bytes(4, "big")
     wide = wide[: offset + 8] + changed + wide[offset + 12 :]
-    transform = colour_transform(wide)
+    return wide
+
+
+def test_srgb_needs_no_transform_and_others_come_back():
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert colour_transform(None) is None
+    assert colour_transform(srgb) is None
+    assert colour_transform(b"broken") is None
+    transform = colour_transform(wide_profile())
     assert transform is not None
     rgb = np.random.default_rng(0).integers(60, 180, (16, 16, 3), dtype=np.uint8)
     there = transform.to_srgb(rgb)
