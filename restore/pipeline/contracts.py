@@ -37,7 +37,7 @@ class Runtime(Protocol):
     def run(
         self, crops: NDArray[np.uint8], fidelity: float | NDArray[np.float32]
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
-        """uint8 RGB [n,s,s,3], fidelity in [0,1] -> uint8 RGB [n,s,s,3], estimates [n,6] or None."""
+        """uint8 RGB [n,s,s,3], fidelity in [0,1] -> the same shape, estimates [n,6] or None."""
         ...
 
 

@@ -184,7 +184,7 @@ def test_restore_faces():
         restorer.restore_faces(np.zeros((1, 32, 30, 3), np.uint8))
     with pytest.raises(InputError, match="float"):
         restorer.restore_faces(np.zeros((1, 32, 32, 3)))
-    with pytest.raises(RestoreError, match="crop 0: .*poison"):
+    with pytest.raises(RestoreError, match=r"crop 0: .*poison"):
         restorer.restore_faces(np.full((1, 64, 64, 3), 200, np.uint8))
 
 
