@@ -136,7 +136,7 @@ def unwrap(content: Any, path: Path, key: str | None = None) -> StateDict:
     tensors = {str(name): t for name, t in content.items() if isinstance(t, Tensor)}
     if not tensors:
         raise CheckpointError(
-            f"{path} holds no tensors; its keys are {', '.join(map(str, list(content)[:12])) or 'none'}"
+            f"{path} holds no tensors, only {', '.join(map(str, list(content)[:12])) or 'nothing'}"
         )
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in tensors):

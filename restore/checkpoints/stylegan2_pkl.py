@@ -64,6 +64,13 @@ def _parameter(tensor: Tensor, requires_grad: bool, hooks: object) -> Tensor:
     return tensor
 
 
+def _latin1(text: str, encoding: str) -> bytes:
+    """Protocol 2 has no bytes and writes them as text to be encoded."""
+    if encoding != "latin1":
+        raise CheckpointError(f"Refused: the pickle asks for the codec {encoding!r}")
+    return text.encode("latin1")
+
+
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("torch_utils.persistence", "_reconstruct_persistent_obj"): _record,
     ("dnnlib.util", "EasyDict"): _Table,
@@ -71,6 +78,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("builtins", "set"): set,
     ("__builtin__", "set"): set,
+    ("_codecs", "encode"): _latin1,
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch.storage", "_load_from_bytes"): _storage,

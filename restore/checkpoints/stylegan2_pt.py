@@ -1,4 +1,4 @@
-"""StyleGAN2 layouts of PyTorch files -> our generator: BasicSR, GFPGAN clean, rosinality, NVIDIA."""
+"""StyleGAN2 layouts -> our generator: BasicSR, GFPGAN clean, rosinality and NVIDIA names."""
 
 from __future__ import annotations
 

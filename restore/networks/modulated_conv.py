@@ -35,7 +35,7 @@ def modulated_conv(
     the demodulation, computed in float32, takes it back: s rsqrt(sum w^2 s^2 + e) =
     (s/m) rsqrt(sum w^2 (s/m)^2 + e/m^2), so nothing overflows and nothing changes.
     """
-    styles = styles.float()
+    styles = styles.to(torch.promote_types(styles.dtype, torch.float32))
     epsilon: Tensor | float = EPSILON
     largest: Tensor | None = None
     if x.dtype == torch.float16 or torch.is_autocast_enabled(x.device.type):
@@ -44,7 +44,7 @@ def modulated_conv(
         epsilon = EPSILON / largest.square()
     scale: Tensor | None = None  # [n,o], what the outputs are multiplied by
     if demodulate:
-        power = weight.float().square().sum(dim=(2, 3))  # [o,i]
+        power = weight.to(styles.dtype).square().sum(dim=(2, 3))  # [o,i]
         with torch.autocast(x.device.type, enabled=False):
             scale = torch.rsqrt(styles.square() @ power.t() + epsilon) * gain
     elif largest is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ Noise = Literal["stored", "zeros"] | torch.Generator
 def channel_table(
     out_size: int, channel_multiplier: float = 2, narrow: float = 1
 ) -> tuple[int, ...]:
-    """Channels at 4, 8, ... out_size px: 512 up to 32, then 256 C, 128 C ..., all times `narrow`."""
+    """Channels at 4, 8, ... out_size px: 512 up to 32, then 256 C, 128 C ..., times `narrow`."""
     table = []
     for level in range(2, size_log2(out_size) + 1):
         full = 512 if level <= 5 else 2 ** (14 - level) * channel_multiplier
@@ -151,12 +151,12 @@ class StyleGAN2Generator(nn.Module):
 
     def _modulated(self) -> list[tuple[ModulatedConv2d, int]]:
         """Every modulated convolution and the index of its row in w_plus, in order of use."""
-        steps = [(self.convs[0].conv, 0), (self.to_rgbs[0].conv, 1)]
+        steps = [(self.convs[0], 0), (self.to_rgbs[0], 1)]
         for level in range(1, len(self.to_rgbs)):
-            steps.append((self.convs[2 * level - 1].conv, 2 * level - 1))
-            steps.append((self.convs[2 * level].conv, 2 * level))
-            steps.append((self.to_rgbs[level].conv, 2 * level + 1))
-        return steps
+            steps.append((self.convs[2 * level - 1], 2 * level - 1))
+            steps.append((self.convs[2 * level], 2 * level))
+            steps.append((self.to_rgbs[level], 2 * level + 1))
+        return [(cast(ModulatedConv2d, layer.conv), row) for layer, row in steps]
 
     def mapping(self, z: Tensor, truncation: float = 1.0) -> Tensor:
         """z [n,z_dim] -> w [n,w_dim]; `truncation` moves w towards `w_mean` (1 not, 0 fully)."""

@@ -1,0 +1,136 @@
+"""Our own model files: header, round trip, refusals; and the torch-free header reader."""
+
+import json
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from restore.checkpoints.header import read_header
+from restore.checkpoints.load import load_network
+from restore.checkpoints.model_file import load_model_file, save_model_file
+from restore.errors import CheckpointError
+from restore.networks.gfpgan_encoder import build_gfpgan
+from restore.networks.stylegan2_generator import build_stylegan2
+
+ARGUMENTS = {"out_size": 16, "narrow": 0.03125, "w_dim": 8, "num_mlp": 1}
+HEADER = {
+    "architecture": "gfpgan_clean",
+    "arguments": ARGUMENTS,
+    "crop_size": 16,
+    "template": {"name": "ffhq512", "zoom": 1.0, "centre": [256, 256]},
+    "range": "-1..1",
+    "licence": "none",
+}
+
+
+@pytest.fixture
+def restorer():
+    torch.manual_seed(4)
+    return build_gfpgan(**ARGUMENTS).eval()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@torch.no_grad()
+def test_round_trip(restorer, dtype, tmp_path):
+    path = tmp_path / "small.safetensors"
+    save_model_file(path, restorer, HEADER, dtype)
+    loaded = load_network(path)
+    assert not loaded.training and next(loaded.parameters()).dtype == torch.float32
+    lq = torch.rand(1, 3, 16, 16) * 2 - 1
+    tolerance = 1e-6 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(loaded(lq).image, restorer(lq).image, atol=tolerance, rtol=tolerance)
+    header = read_header(path)
+    assert header["format"] == "restore/1"
+    assert {key: header[key] for key in HEADER} == HEADER
+    assert [p.name for p in tmp_path.iterdir()] == ["small.safetensors"]
+
+
+def test_offsets_point_at_the_numbers(restorer, tmp_path):
+    path = tmp_path / "small.safetensors"
+    save_model_file(path, restorer, HEADER, torch.float32)
+    name, tensor = "encoder.to_codes.weight", restorer.encoder.to_codes.weight
+    place = read_header(path)["tensors"][name]
+    raw = path.read_bytes()[place["offset"] : place["offset"] + place["length"]]
+    values = np.frombuffer(raw, dtype="<f4").reshape(place["shape"])
+    assert place["dtype"] == "F32"
+    np.testing.assert_array_equal(values, tensor.detach().numpy())
+
+
+def test_header_reader_imports_no_torch():
+    code = "import sys, restore.checkpoints.header as h; assert 'torch' not in sys.modules; h"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_overflow_is_not_stored(tmp_path):
+    net = build_stylegan2(8, narrow=0.01, w_dim=4, num_mlp=1)
+    net.constant.data.fill_(1e6)
+    header = {"architecture": "stylegan2", "arguments": {}}
+    with pytest.raises(CheckpointError, match="constant overflows"):
+        save_model_file(tmp_path / "a.safetensors", net, header)
+    assert not list(tmp_path.iterdir())
+
+
+def test_header_is_required(restorer, tmp_path):
+    with pytest.raises(CheckpointError, match="needs arguments"):
+        save_model_file(tmp_path / "a", restorer, {"architecture": "gfpgan_clean"})
+    with pytest.raises(CheckpointError, match="Unknown architecture 'x'"):
+        save_model_file(tmp_path / "a", restorer, {"architecture": "x", "arguments": {}})
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({}, "format is None"),
+        ({"format": "restore/1", "architecture": "stylegan2"}, "lacks arguments"),
+        ({"format": "restore/1", "architecture": "new", "arguments": "{}"}, "Unknown architecture"),
+        ({"format": "restore/1", "architecture": "stylegan2", "arguments": "{"}, "is no JSON"),
+        (
+            {"format": "restore/1", "architecture": "stylegan2", "arguments": '{"size": 3}'},
+            "do not fit architecture",
+        ),
+        (
+            {"format": "restore/1", "architecture": "stylegan2", "arguments": '{"out_size": 8}'},
+            "does not fill",
+        ),
+    ],
+)
+def test_files_that_cannot_be_built(metadata, message, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file({"x": torch.zeros(1)}, path, metadata=metadata)
+    with pytest.raises(CheckpointError, match=message):
+        load_model_file(path)
+
+
+def craft(path, header, data=b""):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (b"{not json", "no JSON"),
+        (b"[1, 2]", "no JSON object"),
+        ({"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, "is cut"),
+        ({"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, "8 bytes, not 4"),
+        ({"x": {"dtype": "ZZ", "shape": [2], "data_offsets": [0, 4]}}, "is damaged"),
+        ({"__metadata__": 3}, "no table"),
+    ],
+)
+def test_damaged_headers(header, message, tmp_path):
+    path = tmp_path / "a.safetensors"
+    craft(path, header, b"1234")
+    with pytest.raises(CheckpointError, match=message):
+        read_header(path)
+
+
+def test_a_length_beyond_the_file(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", 2**40) + b"{}")
+    with pytest.raises(CheckpointError, match="no safetensors file, or is cut"):
+        read_header(path)

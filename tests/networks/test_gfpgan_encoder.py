@@ -1,0 +1,86 @@
+"""GFPGAN's U-Net: contract, variants, and the original residual block written out."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from restore.networks.gfpgan_encoder import DownBlock, UpBlock, build_gfpgan
+from restore.networks.resample import BINOMIAL_TAPS, upfirdn_reference
+
+SMALL = {"out_size": 32, "narrow": 0.03125, "channel_multiplier": 1, "w_dim": 8, "num_mlp": 1}
+
+
+@pytest.mark.parametrize("resample", ["bilinear", "fir"])
+@pytest.mark.parametrize("different_w", [True, False])
+@pytest.mark.parametrize("sft_half", [True, False])
+def test_variants_restore(resample, different_w, sft_half):
+    torch.manual_seed(0)
+    net = build_gfpgan(**SMALL, different_w=different_w, sft_half=sft_half, resample=resample)
+    lq = torch.rand(2, 3, 32, 32) * 2 - 1
+    restored = net(lq)
+    assert restored.image.shape == (2, 3, 32, 32)
+    assert restored.w_plus.shape == (2, 8, 8)
+    encoding = net.encoder(lq)
+    assert sorted(encoding.conditions) == [8, 16, 32]
+    width = 8 if sft_half else 16
+    assert encoding.conditions[8][0].shape == (2, width, 8, 8)
+    same = (encoding.w_plus[:, 0] == encoding.w_plus[:, 1]).all()
+    assert bool(same) is not different_w
+
+
+def test_fidelity_zero_is_the_prior_alone():
+    torch.manual_seed(0)
+    net = build_gfpgan(**SMALL)
+    lq = torch.rand(1, 3, 32, 32)
+    bare = net.decoder.synthesis(net.encoder(lq).w_plus)
+    torch.testing.assert_close(net(lq, fidelity=0.0).image, bare)
+    assert (net(lq, fidelity=1.0).image - bare).abs().max() > 1e-4
+
+
+def test_side_images_come_with_the_encoding():
+    net = build_gfpgan(**SMALL)
+    lq = torch.rand(1, 3, 32, 32)
+    encoding, images = net.encoder.encode_with_side_images(lq)
+    assert [i.shape[-1] for i in images] == [8, 16, 32]
+    torch.testing.assert_close(images, net.encoder.side_images(lq))
+    torch.testing.assert_close(encoding.w_plus, net.encoder(lq).w_plus)
+
+
+def test_fir_down_block_is_the_equalised_original():
+    """(conv2(conv1 x) + skip x) / sqrt 2 with blurs and run-time gains, against folded weights."""
+    g = torch.Generator().manual_seed(2)
+    x = torch.randn(2, 4, 8, 8, generator=g)
+    w1, w2, ws = (torch.randn(s, generator=g) for s in ((4, 4, 3, 3), (6, 4, 3, 3), (6, 4, 1, 1)))
+    b1, b2 = torch.randn(4, generator=g), torch.randn(6, generator=g)
+
+    def activate(y, bias):
+        return F.leaky_relu(y + bias[:, None, None], 0.2) * math.sqrt(2)
+
+    y = activate(F.conv2d(x, w1 / 6, padding=1), b1)
+    y = F.conv2d(upfirdn_reference(y, BINOMIAL_TAPS, pad=(2, 2)), w2 / 6, stride=2)
+    skip = F.conv2d(upfirdn_reference(x, BINOMIAL_TAPS, pad=(1, 1)), ws / 2, stride=2)
+    expected = (activate(y, b2) + skip) / math.sqrt(2)
+
+    block = DownBlock(4, 6, "fir")
+    block.conv1.weight.data, block.conv1.bias.data = w1 / 6 * 2**0.5, b1 * 2**0.5
+    block.conv2.weight.data, block.conv2.bias.data = w2 / 6, b2
+    block.skip.weight.data = ws / 2 / 2**0.5
+    torch.testing.assert_close(block(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_skip_before_resizing_equals_after():
+    torch.manual_seed(0)
+    block = UpBlock(4, 2)
+    x = torch.randn(1, 4, 5, 5)
+    up = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    y = F.leaky_relu(block.conv1(x), 0.2)
+    y = F.interpolate(y, scale_factor=2, mode="bilinear", align_corners=False)
+    expected = F.leaky_relu(block.conv2(y), 0.2) + block.skip(up)
+    torch.testing.assert_close(block(x), expected)
+
+
+def test_wrong_size_is_named():
+    with pytest.raises(ValueError, match=r"\[n,3,32,32\], got \(1, 3, 16, 16\)"):
+        build_gfpgan(**SMALL)(torch.zeros(1, 3, 16, 16))
