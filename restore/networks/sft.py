@@ -1,0 +1,48 @@
+"""Heads that turn encoder features into spatial feature transforms, aware of the degradation."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SLOPE = 0.2
+
+
+class DegradationGate(nn.Module):
+    """Degradation estimate [n,d] -> gain per channel [n,c]; starts at 1 for every estimate."""
+
+    def __init__(self, num_parameters: int, channels: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(num_parameters, hidden)
+        self.gain = nn.Linear(hidden, channels)
+        nn.init.zeros_(self.gain.weight)
+        nn.init.zeros_(self.gain.bias)
+
+    def forward(self, degradation: Tensor) -> Tensor:
+        return 1 + self.gain(F.leaky_relu(self.hidden(degradation), SLOPE))
+
+
+class ConditionHead(nn.Module):
+    """Features [n,c,r,r] and a degradation estimate -> (scale, shift) [n,out,r*up,r*up].
+
+    The maps start as the identity (scale 1, shift 0): an untrained encoder leaves the prior alone.
+    `up` > 1 reads features of a lower level and shuffles channels into pixels.
+    """
+
+    def __init__(self, channels: int, out_channels: int, num_parameters: int, up: int = 1) -> None:
+        super().__init__()
+        self.up = up
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.gate = DegradationGate(num_parameters, channels)
+        self.maps = nn.Conv2d(channels, 2 * out_channels * up * up, 1)
+        nn.init.zeros_(self.maps.weight)
+        nn.init.zeros_(self.maps.bias)
+
+    def forward(self, features: Tensor, degradation: Tensor) -> tuple[Tensor, Tensor]:
+        gain = self.gate(degradation)[:, :, None, None]
+        maps = self.maps(F.leaky_relu(self.conv(features), SLOPE) * gain)
+        if self.up > 1:
+            maps = torch.pixel_shuffle(maps, self.up)
+        scale, shift = maps.chunk(2, dim=1)
+        return 1 + scale, shift

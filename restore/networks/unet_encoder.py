@@ -1,0 +1,167 @@
+"""The degradation-aware encoder: a U-Net that reads codes, SFT maps and what was done to the face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from restore.networks.prior_restorer import Encoding
+from restore.networks.sft import SLOPE, ConditionHead
+
+NUM_DEGRADATION_PARAMETERS = 6  # restore.degradation.units.DEGRADATION_NAMES, in that order
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around a skip; the second starts at zero, so the block starts as x."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, SLOPE)), SLOPE))
+
+
+class UNetTrunk(nn.Module):
+    """Crop [n,3,s,s] -> features of each level, coarse ones from the way down, fine from the way up.
+
+    The crop is un-shuffled to the trunk's size first, so the cost hardly depends on the crop size.
+    `channels`: of the trunk size and each halving down to 4x4.
+    """
+
+    def __init__(self, crop_size: int, trunk_size: int, channels: Sequence[int]) -> None:
+        super().__init__()
+        if crop_size % trunk_size or trunk_size != 2 << len(channels):
+            raise ValueError(
+                f"a trunk of {trunk_size} px with {len(channels)} levels does not end at 4 px, "
+                f"or {crop_size} px is no multiple of it"
+            )
+        self.shuffle = crop_size // trunk_size
+        self.levels = tuple(trunk_size >> i for i in range(len(channels)))
+        self.stem = nn.Conv2d(3 * self.shuffle**2, channels[0], 3, padding=1)
+        self.down_blocks = nn.ModuleList(ResidualBlock(c) for c in channels)
+        pairs = list(zip(channels, channels[1:], strict=False))
+        self.downs = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs
+        )
+        self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
+        self.up_blocks = nn.ModuleList(ResidualBlock(a) for a, _ in pairs)
+
+    def way_down(self, x: Tensor) -> dict[int, Tensor]:
+        """Features [n,c,level,level] by level on the way down."""
+        if self.shuffle > 1:
+            x = F.pixel_unshuffle(x, self.shuffle)
+        x = self.stem(x)
+        down: dict[int, Tensor] = {}
+        for i, level in enumerate(self.levels):
+            if i:
+                x = self.downs[i - 1](F.leaky_relu(x, SLOPE))
+            down[level] = x = self.down_blocks[i](x)
+        return down
+
+    def forward(self, x: Tensor) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """Features by level: (on the way down, on the way up); the 4x4 ones are the same."""
+        down = self.way_down(x)
+        x = down[self.levels[-1]]
+        up = {self.levels[-1]: x}
+        for i in reversed(range(len(self.levels) - 1)):
+            x = self.ups[i](F.interpolate(x, scale_factor=2.0, mode="nearest"))
+            up[self.levels[i]] = x = self.up_blocks[i](x + down[self.levels[i]])
+        return down, up
+
+
+class CodeHead(nn.Module):
+    """4x4 features -> W+ [n,k,w_dim] as w_mean plus coefficients on a basis of w.
+
+    `basis` [rank,w_dim] starts from the principal axes of w times their standard deviations, so
+    every coefficient starts at a like scale (GANSpace, arXiv 2004.02546); it is trained along.
+    """
+
+    def __init__(
+        self, channels: int, num_styles: int, w_dim: int, rank: int, hidden: int = 512
+    ) -> None:
+        super().__init__()
+        self.num_styles, self.rank = num_styles, rank
+        self.hidden = nn.Linear(channels * 16, hidden)
+        self.shared = nn.Linear(hidden, rank)  # what all styles have in common
+        self.each = nn.Linear(hidden, num_styles * rank)  # what each style has of its own
+        self.basis = nn.Parameter(torch.eye(rank, w_dim))
+        self.register_buffer("w_mean", torch.zeros(w_dim))
+        for layer in (self.shared, self.each):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        x = F.leaky_relu(self.hidden(F.leaky_relu(features, SLOPE).flatten(1)), SLOPE)
+        own = self.each(x).unflatten(1, (self.num_styles, self.rank))
+        return self.w_mean + (own + self.shared(x)[:, None]) @ self.basis
+
+
+class DegradationHead(nn.Module):
+    """Mean of the features of each level on the way down -> raw degradation estimate [n,6]."""
+
+    def __init__(self, channels: Sequence[int], hidden: int = 128) -> None:
+        super().__init__()
+        # Blur and noise show in how much the features vary, not only in their mean.
+        self.hidden = nn.Linear(2 * sum(channels), hidden)
+        self.out = nn.Linear(hidden, NUM_DEGRADATION_PARAMETERS)
+
+    def forward(self, down: Mapping[int, Tensor]) -> Tensor:
+        pooled = []
+        for features in down.values():
+            flat = features.float().flatten(2)
+            mean = flat.mean(2)
+            pooled += [mean, (flat.square().mean(2) - mean.square() + 1e-4).clamp_min(1e-4).log()]
+        x = F.leaky_relu(self.hidden(torch.cat(pooled, 1)), SLOPE)
+        return self.out(x)
+
+
+class DegradationAwareEncoder(nn.Module):
+    """Bad crop [n,3,s,s] RGB in [-1,1] -> `Encoding`.
+
+    `condition_channels`: decoder level in pixels -> number of channels to transform. A level above
+    the trunk's size is shuffled up from the trunk's finest features.
+    """
+
+    def __init__(
+        self,
+        crop_size: int,
+        num_styles: int,
+        w_dim: int,
+        condition_channels: Mapping[int, int],
+        trunk_size: int = 128,
+        channels: Sequence[int] = (48, 96, 192, 256, 256, 256),
+        code_rank: int = 256,
+    ) -> None:
+        super().__init__()
+        self.trunk = UNetTrunk(crop_size, trunk_size, channels)
+        self.code_head = CodeHead(channels[-1], num_styles, w_dim, code_rank)
+        self.degradation_head = DegradationHead(channels)
+        width = dict(zip(self.trunk.levels, channels, strict=True))
+        self.condition_heads = nn.ModuleDict()
+        for level, count in sorted(condition_channels.items()):
+            source = min(level, trunk_size)
+            self.condition_heads[str(level)] = ConditionHead(
+                width[source], count, NUM_DEGRADATION_PARAMETERS, up=level // source
+            )
+
+    def forward(self, lq: Tensor) -> Encoding:
+        down, up = self.trunk(lq)
+        degradation = self.degradation_head(down)
+        w_plus = self.code_head(up[min(up)])
+        conditions = {
+            int(level): head(up[min(int(level), max(up))], degradation)
+            for level, head in self.condition_heads.items()
+        }
+        return Encoding(w_plus, conditions, degradation)
+
+    def codes(self, lq: Tensor) -> tuple[Tensor, Tensor]:
+        """(W+, degradation) alone, without the way up: for the phase that regresses codes first."""
+        down = self.trunk.way_down(lq)
+        return self.code_head(down[min(down)]), self.degradation_head(down)
