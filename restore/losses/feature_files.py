@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from restore.errors import CheckpointError, MissingExtraError
 from restore.networks.arcface import GrayArcFace18, IrArcFace
+from restore.networks.facemesh import FaceMesh
 from restore.networks.mobilefacenet import MobileFaceNet
 from restore.networks.squeezenet import SqueezeNetFeatures
 from restore.networks.vgg import Vgg19Features
@@ -26,6 +27,10 @@ IDENTITY_NETWORKS = {
     "mobilefacenet": ("linear7.conv.weight", MobileFaceNet.from_state),
     "gray_arcface18": ("layer1.0.bn0.weight", GrayArcFace18.from_state),
     "ir_arcface": ("body.0.res_layer.0.weight", IrArcFace.from_state),
+}
+
+LANDMARK_NETWORKS = {
+    "facemesh_468": ("coord_head.6.weight", FaceMesh.from_state),
 }
 
 
@@ -45,6 +50,14 @@ def load_identity_network(path: str | Path) -> nn.Module:
     `gray`. Raises `CheckpointError` when the file is of no known kind or broken.
     """
     return _build(Path(path), IDENTITY_NETWORKS)
+
+
+def load_landmark_network(path: str | Path) -> nn.Module:
+    """A frozen face mesh: `face [n,3,192,192] -> (points [n,468,3], presence logit [n])`.
+
+    Raises `CheckpointError` when the file is of no known kind or broken.
+    """
+    return _build(Path(path), LANDMARK_NETWORKS)
 
 
 def load_lpips_heads(backbone: str = "squeeze", path: str | Path | None = None) -> list[Tensor]:

@@ -1,111 +1,16 @@
-"""Identity: a face crop carried differentiably into an embedding network's frame, and cosines."""
+"""Identity loss: one minus the cosine of face embeddings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-# FFHQ's five points in a 512 crop (facexlib, GFPGAN), pixel coordinates.
-FFHQ512_POINTS = (
-    (192.98138, 239.94708),
-    (318.90277, 240.1936),
-    (256.63416, 314.01935),
-    (201.26117, 371.41043),
-    (313.08905, 371.15118),
-)
-_LUMA = (0.2989, 0.587, 0.114)  # GFPGAN's gray for its identity network
+from restore.networks.face_alignment import align_to_network, embed, identity_cosine
+
+__all__ = ["align_to_network", "embed", "identity_cosine", "identity_loss"]
 
 
-def similarity(source: Sequence[Sequence[float]], target: Sequence[Sequence[float]]) -> np.ndarray:
-    """The similarity [2,3] float64 that carries `source` points [k,2] onto `target` best.
-
-    Umeyama 1991, eq. 40-43, in its closed form for the plane.
-    """
-    src, dst = np.asarray(source, np.float64), np.asarray(target, np.float64)
-    a, b = src - src.mean(0), dst - dst.mean(0)
-    power = (a**2).sum()
-    cosine = (a * b).sum() / power
-    sine = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / power
-    turn = np.array([[cosine, -sine], [sine, cosine]])
-    return np.concatenate([turn, (dst.mean(0) - turn @ src.mean(0))[:, None]], axis=1)
-
-
-def align_to_network(
-    image: Tensor, network: nn.Module, frame_to_crop: Tensor | None = None
+def identity_loss(
+    network: nn.Module, restored: Tensor, gt: Tensor, frame_to_crop: Tensor | None = None
 ) -> Tensor:
-    """The face in the frame that an identity network wants: `[n,3|1,h,w]`, RGB or gray, [-1,1].
-
-    `image` [n,3,s,s] RGB in [-1,1] is a crop in the FFHQ frame of size s; `frame_to_crop`
-    [n,2,3] says where the frame's pixels really lie in each crop when that one is jittered.
-    Shrinking is antialiased first, so that what the network sees has no moiré and all pixels of
-    the crop get gradients. Half precision is sampled in float32.
-    """
-    if image.dtype in (torch.float16, torch.bfloat16):
-        image = image.float()
-    if network.gray:
-        luma = image.new_tensor(_LUMA)[:, None, None]
-        image = (image * luma).sum(1, keepdim=True)
-    height, width = network.input_size  # type: ignore[misc]
-    size = image.shape[-1]
-    points = np.asarray(FFHQ512_POINTS) * (size / 512)
-    to_crop = _homogeneous(similarity(network.template, points))  # type: ignore[arg-type]
-    scale = float(np.hypot(to_crop[0, 0], to_crop[1, 0]))
-    matrix = image.new_tensor(to_crop[None], dtype=torch.float64)
-    if frame_to_crop is not None:
-        matrix = frame_to_crop.to(matrix)[:, :2, :2] @ matrix[:, :2]
-        matrix[:, :, 2] += frame_to_crop.to(matrix)[:, :, 2]
-    shrunk = image
-    if scale > 1:
-        small = (max(1, round(image.shape[-2] / scale)), max(1, round(size / scale)))
-        with torch.autocast(image.device.type, enabled=False):
-            shrunk = F.interpolate(
-                image.contiguous(), small, mode="bilinear", align_corners=False, antialias=True
-            )
-    grid = _sampling_grid(matrix[:, :2], (height, width), (image.shape[-2], size)).to(image)
-    grid = grid.expand(len(image), -1, -1, -1)
-    with torch.autocast(image.device.type, enabled=False):
-        return F.grid_sample(shrunk, grid, padding_mode="border", align_corners=False)
-
-
-def identity_cosine(
-    network: nn.Module, a: Tensor, b: Tensor, frame_to_crop: Tensor | None = None
-) -> Tensor:
-    """Cosine of the embeddings of two batches of FFHQ-frame crops [n,3,s,s] in [-1,1]: `[n]`.
-
-    No graph is built for a side that needs no gradient. The two may differ in size (one shared
-    `frame_to_crop` then does not serve both: align them first).
-    """
-    return F.cosine_similarity(
-        embed(network, a, frame_to_crop), embed(network, b, frame_to_crop), dim=1
-    )
-
-
-def embed(network: nn.Module, image: Tensor, frame_to_crop: Tensor | None = None) -> Tensor:
-    """The embedding `[n,d]` (float32 or wider, not normalised) of FFHQ-frame crops."""
-    with torch.set_grad_enabled(image.requires_grad and torch.is_grad_enabled()):
-        vector = network(align_to_network(image, network, frame_to_crop))
-    return vector if vector.dtype == torch.float64 else vector.float()
-
-
-def _homogeneous(matrix: np.ndarray) -> np.ndarray:
-    return np.concatenate([matrix, [[0.0, 0.0, 1.0]]])
-
-
-def _sampling_grid(matrix: Tensor, out: tuple[int, int], source: tuple[int, int]) -> Tensor:
-    """`grid_sample` coordinates [m,h,w,2] for out-pixel -> source-pixel matrices [m,2,3].
-
-    Pixel coordinates put the centre of pixel i at i; grid_sample's -1..1 spans the outer edges,
-    which is why a source shrunk as a whole needs no other grid.
-    """
-    height, width = out
-    ys = torch.arange(height, dtype=matrix.dtype, device=matrix.device)
-    xs = torch.arange(width, dtype=matrix.dtype, device=matrix.device)
-    y, x = torch.meshgrid(ys, xs, indexing="ij")
-    points = torch.stack((x, y, torch.ones_like(x)), dim=-1)
-    places = torch.einsum("hwk,mjk->mhwj", points, matrix)
-    sides = torch.tensor([source[1], source[0]], dtype=matrix.dtype, device=matrix.device)
-    return (places + 0.5) * 2 / sides - 1
+    """1 - cosine `[n]`, 0 for the same identity; arguments as `identity_cosine`."""
+    return 1 - identity_cosine(network, restored, gt, frame_to_crop)

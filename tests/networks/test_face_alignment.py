@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from restore.losses.feature_files import load_identity_network
-from restore.losses.identity import (
+from restore.networks.face_alignment import (
     FFHQ512_POINTS,
     align_to_network,
     embed,
