@@ -115,6 +115,8 @@ def _describe_generator(dialect: Dialect) -> Callable[[Shapes, str], Detection]:
             resample = "bilinear"
         else:
             assumed["lr_mlp"] = "0.01: a run-time factor"
+            if dialect is stylegan2_pt.NVIDIA:
+                assumed["conv_clamp"] = "none: half-precision training clamps activations at 256"
             if dialect is stylegan2_pt.BASICSR:
                 assumed["resample"] = _resample_assumption(resample)
             else:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from restore.checkpoints.architectures import build_network
-from restore.checkpoints.detect import Detection, detect, weights_only
+from restore.checkpoints.detect import CONSTANT_BUFFERS, Detection, detect, weights_only
 from restore.checkpoints.download import locate_model
 from restore.checkpoints.header import FORMAT, read_header
 from restore.checkpoints.key_map import fold
@@ -69,6 +69,9 @@ def network_from_state(
     """A state dict of any known layout -> the network on the CPU, in eval mode."""
     weights = weights_only(tensors)
     detection = detect({name: tuple(t.shape) for name, t in weights.items()}, resample)
+    taps = _stored_taps(tensors)
+    if taps is not None and detection.architecture == "stylegan2":
+        detection.arguments["taps"] = taps
     network = build_detected(detection, weights)
     network.detection = detection  # type: ignore[assignment]
     for what, taken in detection.assumed.items():
@@ -92,6 +95,19 @@ def build_detected(detection: Detection, weights: Mapping[str, Any]) -> nn.Modul
                 seeded = torch.Generator().manual_seed(0)
                 module.w_mean.copy_(module.estimate_w_mean(generator=seeded))
     return network
+
+
+def _stored_taps(tensors: Mapping[str, Tensor]) -> list[float] | None:
+    """Filter [t], sum 8, of the layouts that store their resampling kernels [t,t]; else None."""
+    for name, kernel in tensors.items():
+        if not name.endswith(CONSTANT_BUFFERS) or kernel.ndim != 2:
+            continue
+        kernel = kernel.double()
+        line = kernel.sum(dim=0) / kernel.sum()
+        if not torch.allclose(torch.outer(line, line) * kernel.sum(), kernel, atol=1e-5):
+            raise CheckpointError(f"The resampling kernel {name} is not separable; not supported")
+        return [round(8 * float(tap), 6) for tap in line]
+    return None
 
 
 def _hint(path: Path) -> str | None:

@@ -1,5 +1,6 @@
 """Networks of several sizes in each public layout, loaded blind: same arguments, same output."""
 
+import argparse
 import math
 
 import pytest
@@ -186,3 +187,32 @@ def test_every_problem_is_in_one_message():
             ),
         )
         network_from_state({**nvidia, "mapping.embed.weight": torch.zeros(5, 2)})
+
+
+@pytest.mark.parametrize("taps", [(1, 3, 3, 1), (1, 2, 4, 1)])
+@torch.no_grad()
+def test_a_rosinality_file_as_it_is_written(taps, tmp_path):
+    """Kernels among the tensors, the mean of w beside them, the training's arguments."""
+    net = shuffled(StyleGAN2Generator(16, (6, 5, 4), 5, 5, 2, taps=taps))
+    net.w_mean.copy_(torch.randn(5))
+    arguments = {"channels": (6, 5, 4), "w_dim": 5, "z_dim": 5, "num_mlp": 2}
+    g_ema = unfold(
+        net.state_dict(), stylegan2_pt.generator_rules(arguments, stylegan2_pt.ROSINALITY)
+    )
+    mean = g_ema.pop("latent_avg")
+    line = torch.tensor(taps, dtype=torch.float32)
+    kernel = torch.outer(line, line) / line.sum() ** 2 * 4
+    for name in ("convs.0.conv.blur.kernel", "to_rgbs.0.upsample.kernel"):
+        g_ema[name] = kernel
+    content = {"g_ema": g_ema, "latent_avg": mean, "args": argparse.Namespace(size=16)}
+    torch.save(content, tmp_path / "550000.pt")
+    loaded = load_network(tmp_path / "550000.pt")
+    assert "w_mean" not in loaded.detection.assumed
+    assert tuple(loaded.taps) == taps
+    z = torch.randn(2, 5)
+    torch.testing.assert_close(loaded(z), net(z), atol=1e-5, rtol=1e-5)
+    expected = torch.lerp(mean.expand(2, -1), net.mapping(z), 0.7)
+    torch.testing.assert_close(loaded.mapping(z, truncation=0.7), expected)
+    g_ema["convs.0.conv.blur.kernel"] = torch.eye(4)
+    with pytest.raises(CheckpointError, match="not separable"):
+        network_from_state(g_ema)
