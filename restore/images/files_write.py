@@ -33,7 +33,7 @@ class WriteOptions:
     """1..100, of JPEG, WebP and AVIF."""
     subsampling: str = "4:4:4"
     """Chroma of JPEG and AVIF: "4:4:4" (none lost), "4:2:2" or "4:2:0"."""
-    zlib_level: int = 4
+    zlib_level: int = 3
     """0..9, of PNG and TIFF."""
 
 

@@ -13,7 +13,7 @@ _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> PNG colour type (PNG 3rd
 _ROWS_AT_ONCE = 256
 
 
-def encode_png16(planes: np.ndarray, metadata: Metadata | None = None, level: int = 4) -> bytes:
+def encode_png16(planes: np.ndarray, metadata: Metadata | None = None, level: int = 3) -> bytes:
     """uint16 [h,w,c], c = 1..4 (gray, gray+alpha, RGB, RGBA) -> a PNG file."""
     height, width, channels = planes.shape
     header = struct.pack(">IIBBBBB", width, height, 16, _COLOUR_TYPES[channels], 0, 0, 0)

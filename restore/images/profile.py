@@ -58,6 +58,7 @@ def convert_to_srgb(image: Any, icc: bytes | None) -> Any:
     """A CMYK or Lab PIL image -> RGB (sRGB) by its profile, or by Pillow's rule without one."""
     from PIL import ImageCms
 
+    source: Any
     if image.mode == "LAB":
         source = ImageCms.createProfile("LAB")
     elif icc is not None and profile_space(icc) == image.mode:

@@ -13,7 +13,7 @@ from restore.images.metadata import Metadata
 _ROWS_A_STRIP = 256
 
 
-def encode_tiff(planes: np.ndarray, metadata: Metadata | None = None, level: int = 4) -> bytes:
+def encode_tiff(planes: np.ndarray, metadata: Metadata | None = None, level: int = 3) -> bytes:
     """uint8 or uint16 [h,w,c], c = 1..4 (gray, gray+alpha, RGB, RGBA) -> a TIFF file, deflated.
 
     Tags as in TIFF 6.0; the horizontal predictor (section 14) works on whole samples.

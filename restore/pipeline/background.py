@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,11 @@ from restore.errors import InputError, MissingExtraError, OptionError
 
 MAX_OUTPUT_PIXELS = 715_827_880
 """Most pixels of a result: four times what a photo may have, a 2x scale of the largest."""
+
+_BROKEN_WEIGHTS = (
+    pickle.UnpicklingError, OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError
+)  # fmt: skip
+"""What torch and safetensors raise on a file that is no weights file."""
 
 
 class Upsampler(Protocol):
@@ -86,7 +92,7 @@ def load_upsampler(path: str | Path, tile: int = 400, device: str | None = None)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     try:
         model = spandrel.ModelLoader(device=chosen).load_from_file(path)
-    except (spandrel.UnsupportedModelError, OSError, RuntimeError, ValueError, KeyError) as error:
+    except (spandrel.UnsupportedModelError, *_BROKEN_WEIGHTS) as error:
         raise OptionError(f"--bg_upsampler {path}: no network that is known: {error}") from error
     if not isinstance(model, spandrel.ImageModelDescriptor) or model.input_channels != 3:
         raise OptionError(f"--bg_upsampler {path}: is no network from RGB photo to RGB photo")

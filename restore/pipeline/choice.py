@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from restore.faces.face import Face, centre_face, keep_faces
-from restore.pipeline.results import PhotoStatus, RestoredFace
+from restore.pipeline.results import FaceStatus, PhotoStatus, RestoredFace
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def choose_faces(
             reason = "it is not the face nearest to the middle"
         elif id(face) in beyond:
             reason = f"it is not among the {choice.max_faces} largest"
-        status = "skipped" if reason else "restored"
+        status: FaceStatus = "skipped" if reason else "restored"
         faces.append(RestoredFace(face.box, face.landmarks, face.score, status, reason))
     return faces
 

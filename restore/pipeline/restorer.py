@@ -236,8 +236,7 @@ def _to_side(crop: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     import cv2
 
     how = cv2.INTER_AREA if crop.shape[0] > side else cv2.INTER_CUBIC
-    sized: NDArray[np.uint8] = cv2.resize(crop, (side, side), interpolation=how)
-    return sized
+    return np.asarray(cv2.resize(crop, (side, side), interpolation=how), np.uint8)
 
 
 def _with_result(face: RestoredFace, result: CropResult, gray: bool) -> RestoredFace:
