@@ -27,15 +27,15 @@ def blur(canvas: Canvas, kernels: Tensor) -> Canvas:
 
 
 def blur_matrix(line: Tensor, length: int) -> Tensor:
-    """Float64 `[length,length]`: blur of a line of pixels by line `[k]`, reflect-101 borders.
+    """`[length,length]`, line's type: blur of a row of pixels by line `[k]`, reflect-101 border.
 
-    Multiplied into a resize matrix, it blurs and resizes at once.
+    Its rows, resized, are a matrix that blurs and resizes at once.
     """
     size = line.shape[0]
     index = reflect_index(length, size // 2, length + size - 1, line.device)
     columns = index.unfold(0, size, 1)
-    matrix = torch.zeros((length, length), dtype=torch.float64, device=line.device)
-    return matrix.scatter_add_(1, columns, line.double().expand(length, size))
+    matrix = torch.zeros((length, length), dtype=line.dtype, device=line.device)
+    return matrix.scatter_add_(1, columns, line.expand(length, size))
 
 
 def _convolve_direct(padded: Tensor, kernels: Tensor) -> Tensor:

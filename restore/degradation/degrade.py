@@ -31,7 +31,8 @@ from restore.errors import InputError
 
 DEVICE_CHUNK = 16
 """Samples that go through a pass together on an accelerator, sorted by size: few launches, little
-padding. On a CPU each goes by itself: no padding, and its values cannot depend on its neighbours."""
+padding. On a CPU each goes by itself: no padding, planes that fit the caches, and values that
+cannot depend on the neighbours."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,8 @@ def degrade(
     which = draws.choice("mixture", mixture.probs)
     for k, one in enumerate(mixture.recipes):
         index = np.flatnonzero(which == k)
-        if len(index) == 0:
-            continue
-        at = torch.as_tensor(index, device=gt.device)
-        bad, good, truth[:, index] = _degrade_by(one, gt[at], draws.take(index))
-        lq[at] = bad
-        if good is not None:
-            target[at] = good
+        if len(index):
+            truth[:, index] = _degrade_by(one, gt, lq, target, index, draws.take(index))
     values = torch.as_tensor(truth, dtype=torch.float32).to(gt.device)
     return Degraded(lq, target, DegradationTruth(*values))
 
@@ -93,25 +89,33 @@ def _check(gt: Tensor) -> None:
 
 
 def _degrade_by(
-    recipe: Recipe, gt: Tensor, draws: Draws
-) -> tuple[Tensor, Tensor | None, np.ndarray]:
-    """lq, gt (None where unchanged) in [-1,1] and the truth `[6,n]` of samples of one recipe."""
-    n, _, h, w = gt.shape
-    x = (gt.clamp(-1, 1) + 1) * 0.5
+    recipe: Recipe, gt: Tensor, lq: Tensor, target: Tensor, where: np.ndarray, draws: Draws
+) -> np.ndarray:
+    """Writes lq and, where it changes, target, at the samples `where`; their truth `[6,n]`."""
+    h, w = gt.shape[-2:]
     printed = draw_print(recipe, draws, h)
-    target = printed.tone_target(x)
     stages = draw_stages(recipe, draws, (h, w))
-    out, gray = torch.empty_like(x), np.zeros(n, dtype=bool)
-    for index in _chunks(stages, x.device):
-        at = torch.as_tensor(index, device=x.device)
-        chunk = [s.take(index) for s in stages]
-        bad = _chain(recipe, x[at], chunk, printed.take(index), draws.take(index))
-        out[at], gray[index] = _recolor(recipe, bad, draws.take(index))
-    if recipe.gt_gray and gray.any():
-        target = color.to_gray(x if target is None else target, gray.astype(np.float64))
-    lq = (out.clamp(0, 1) * 255).round() * (2 / 255) - 1
-    truth = _truth(stages, printed, gray)
-    return lq, None if target is None else target * 2 - 1, truth
+    gray = np.zeros(len(where), dtype=bool)
+    for index in _chunks(stages, gt.device):
+        at = _index(where[index], gt.device)
+        one, own = draws.take(index), printed.take(index)
+        x = gt[at].clamp(-1, 1).add_(1).mul_(0.5)
+        out = _chain(recipe, x, [s.take(index) for s in stages], own, one)
+        out, gray[index] = _recolor(recipe, out, one)
+        lq[at] = out.clamp(0, 1).mul_(255).round_().mul_(2 / 255).sub_(1)
+        good = own.tone_target(x)
+        if recipe.gt_gray and gray[index].any():
+            good = color.to_gray(x if good is None else good, gray[index].astype(np.float64))
+        if good is not None:
+            target[at] = good * 2 - 1
+    return _truth(stages, printed, gray)
+
+
+def _index(where: np.ndarray, device: torch.device) -> Tensor | slice:
+    # a slice is a view: a sample of its own is neither gathered nor scattered
+    if len(where) == 1:
+        return slice(int(where[0]), int(where[0]) + 1)
+    return torch.as_tensor(where, device=device)
 
 
 def draw_stages(recipe: Recipe, draws: Draws, size: tuple[int, int]) -> list[StageDraw]:
@@ -147,7 +151,7 @@ def _chain(
     for i, stage in enumerate(stages):
         if i == 0 and printed.any():
             canvas = blur_drawn(canvas, stage)
-            canvas = canvas.with_pixels(age_print(canvas.pixels, printed))
+            canvas = canvas.with_pixels(age_print(canvas.pixels, printed, draws))
             canvas = resize_drawn(canvas, stage)
         else:
             canvas = blur_and_resize(canvas, stage)

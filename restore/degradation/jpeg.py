@@ -1,8 +1,9 @@
-"""JPEG in torch: compress and decode each sample of a canvas at its own quality, as libjpeg does."""
+"""JPEG in torch: each sample of a canvas coded and decoded at its own quality, like libjpeg."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -34,6 +35,9 @@ CHROMA_TABLE = (
 )
 CHROMA_MODES = ("420", "444")
 
+Rounding = Callable[[Tensor], Tensor]
+"""May work in place: it is given fresh tensors only."""
+
 
 def quantisation_tables(quality: np.ndarray) -> np.ndarray:
     """Float64 `[n,2,8,8]`: the tables of luma and chroma at quality `[n]` in 1..100.
@@ -56,13 +60,14 @@ def jpeg(
     """What a JPEG file of quality `[n]` (whole numbers 1..100) makes of pixels in [0,1].
 
     chroma "420" halves the colour planes (what OpenCV and Pillow write by default), "444" keeps
-    them. Output is on the 8-bit grid. step_scale `[n]` multiplies the quantisation steps: the blocks
-    of a picture seen at another size. With differentiable, every rounding x becomes
-    round(x) + (x - round(x))^3 (Shin and Song 2017): close values, useful gradients, no 8-bit grid.
+    them. Output is on the 8-bit grid. step_scale `[n]` multiplies the quantisation steps: the
+    blocks of a picture seen at another size. With differentiable, every rounding x becomes
+    round(x) + (x - round(x))^3 (Shin and Song 2017): close values and useful gradients, but no
+    8-bit grid.
     """
     if chroma not in CHROMA_MODES:
         raise ValueError(f"found chroma {chroma!r}, expected one of {CHROMA_MODES}")
-    rounding = _soft_round if differentiable else torch.round
+    rounding: Rounding = _soft_round if differentiable else torch.round_
     x = canvas.pixels
     unit = 16 if chroma == "420" else 8
     height, width = x.shape[-2:]
@@ -102,22 +107,23 @@ _RGB_TO_YCC = (
 )
 
 
-def _to_ycc(rgb: Tensor, rounding: object) -> Tensor:
+def _to_ycc(rgb: Tensor, rounding: Rounding) -> Tensor:
     """8-bit RGB -> YCbCr with 128 taken off every plane (what the DCT wants)."""
     matrix = torch.tensor(_RGB_TO_YCC, dtype=rgb.dtype, device=rgb.device)
     n, c, h, w = rgb.shape
     ycc = (matrix @ rgb.reshape(n, c, h * w)).view(n, c, h, w)
-    ycc = rounding(ycc)  # type: ignore[operator]
-    ycc = torch.cat([ycc[:, :1] - 128, ycc[:, 1:].clamp(-128, 127)], 1)
-    return ycc
+    ycc = rounding(ycc)
+    # chroma of 128 (pure blue, pure red) does not fit 8 bits; luma is 0..255 by itself
+    offset = torch.tensor([128.0, 0.0, 0.0], dtype=rgb.dtype, device=rgb.device)
+    return (ycc - offset.view(1, 3, 1, 1)).clamp_max(127)
 
 
-def _to_rgb(y: Tensor, colour: Tensor, rounding: object) -> Tensor:
-    y = y + 128
+def _to_rgb(y: Tensor, colour: Tensor, rounding: Rounding) -> Tensor:
     cb, cr = colour[:, :1], colour[:, 1:]
-    red = y + rounding(1.402 * cr)  # type: ignore[operator]
-    green = y + rounding(-0.344136286 * cb - 0.714136286 * cr)  # type: ignore[operator]
-    blue = y + rounding(1.772 * cb)  # type: ignore[operator]
+    y = y + 128
+    red = rounding(1.402 * cr) + y
+    green = rounding(-0.344136286 * cb - 0.714136286 * cr) + y
+    blue = rounding(1.772 * cb) + y
     return torch.cat([red, green, blue], 1)
 
 
@@ -129,14 +135,14 @@ def _dct_matrix(like: Tensor) -> Tensor:
     return torch.kron(line, line).T.contiguous().to(like.dtype).to(like.device)
 
 
-def _code_planes(x: Tensor, steps: Tensor, rounding: object) -> Tensor:
+def _code_planes(x: Tensor, steps: Tensor, rounding: Rounding) -> Tensor:
     """Planes `[n,c,h,w]`, sides multiples of 8, quantised by steps `[n,8,8]` in the DCT domain."""
     n, c, h, w = x.shape
     blocks = x.reshape(n, c, h // 8, 8, w // 8, 8).permute(0, 1, 2, 4, 3, 5).reshape(n, -1, 64)
     matrix = _dct_matrix(x)
     step = steps.reshape(n, 1, 64)
-    levels = rounding(blocks @ matrix / step)  # type: ignore[operator]
-    blocks = rounding((levels * step) @ matrix.T).clamp(-128, 127)  # type: ignore[operator]
+    levels = rounding((blocks @ matrix) / step)
+    blocks = rounding((levels * step) @ matrix.T).clamp(-128, 127)
     blocks = blocks.view(n, c, h // 8, w // 8, 8, 8).permute(0, 1, 2, 4, 3, 5)
     return blocks.reshape(n, c, h, w)
 

@@ -17,7 +17,13 @@ from restore.degradation.kernels import (
     sinc_kernels,
 )
 from restore.degradation.noise import add_gaussian_noise, add_poisson_noise
-from restore.degradation.resize import apply_matrices, resize_each, resize_matrix, stack_matrices
+from restore.degradation.resize import (
+    apply_matrices,
+    resize_each,
+    resize_lines,
+    resize_matrix,
+    stack_matrices,
+)
 from restore.degradation.sample import (
     DEFOCUS_RADIUS_PER_SIGMA,
     MOTION_LENGTH_PER_SIGMA,
@@ -33,14 +39,9 @@ def blur_and_resize(canvas: Canvas, draw: StageDraw) -> Canvas:
     height, width = canvas.pixels.shape[-2:]
     rows, columns = [], []
     for i, (h, w) in enumerate(canvas.sizes):
-        mode = str(draw.mode[i])
-        line = _line(draw, i)
-        down = _blurred(resize_matrix(mode, h, sizes[i][0]), line, h)
-        right = down if (h, sizes[i][0]) == (w, sizes[i][1]) else None
-        rows.append(down)
-        columns.append(
-            _blurred(resize_matrix(mode, w, sizes[i][1]), line, w) if right is None else right
-        )
+        rows.append(_side_matrix(draw, i, h, sizes[i][0]))
+        square = (h, sizes[i][0]) == (w, sizes[i][1])
+        columns.append(rows[-1] if square else _side_matrix(draw, i, w, sizes[i][1]))
     pixels = apply_matrices(
         canvas.pixels,
         stack_matrices(rows, height, canvas.pixels),
@@ -116,11 +117,10 @@ def _sizes(draw: StageDraw) -> tuple[tuple[int, int], ...]:
     return tuple((int(h), int(w)) for h, w in zip(draw.height, draw.width, strict=True))
 
 
-def _line(draw: StageDraw, i: int) -> Tensor | None:
+def _side_matrix(draw: StageDraw, i: int, source: int, target: int) -> Tensor:
+    """Float32 `[target, source]`: the blur and resize of sample i along one side."""
     if draw.kernel[i] == "none":
-        return None
-    return gaussian_lines(int(draw.kernel_size[i]), torch.as_tensor(draw.sigma_x[i : i + 1]))[0]
-
-
-def _blurred(resize: Tensor, line: Tensor | None, length: int) -> Tensor:
-    return resize if line is None else resize @ blur_matrix(line, length)
+        return resize_matrix(str(draw.mode[i]), source, target)
+    sigma = torch.as_tensor(draw.sigma_x[i : i + 1])
+    line = gaussian_lines(int(draw.kernel_size[i]), sigma)[0]
+    return resize_lines(blur_matrix(line.float(), source), str(draw.mode[i]), target)

@@ -64,6 +64,9 @@ _OLD_PHOTO = Recipe(
     cast_prob=0.4,
     exposure_prob=0.4,
     haze_prob=0.1,
+    halftone_prob=0.08,
+    paper_prob=0.35,
+    damage_prob=0.6,
     reference_size=512,
 )
 

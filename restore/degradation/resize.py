@@ -44,9 +44,9 @@ def resize_each(canvas: Canvas, sizes: Sequence[Size], modes: Sequence[str]) -> 
 
 
 def apply_matrices(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """`[n,c,H,W]` -> `[n,c,R,C]`: rows `[n,R,H]` along the height, columns `[n,C,W]` along width."""
+    """`[n,c,H,W]` -> `[n,c,R,C]` by matrices: rows `[n,R,H]` and columns `[n,C,W]`."""
     # the cheaper order first: shrink the side that shrinks more before the other is touched
-    n, c, h, w = x.shape
+    h, w = x.shape[-2:]
     r, k = rows.shape[1], columns.shape[1]
     if r * w * (h + k) <= h * k * (w + r):
         return (rows[:, None] @ x) @ columns[:, None].transpose(2, 3)
@@ -55,35 +55,60 @@ def apply_matrices(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 def stack_matrices(matrices: Sequence[Tensor], source: int, like: Tensor) -> Tensor:
     """Matrices `[t_i, s_i]` in one zero-padded `[n, max t, source]` on the device of like."""
+    if len(matrices) == 1 and matrices[0].shape[1] == source:
+        return matrices[0][None].to(like)
     target = max(m.shape[0] for m in matrices)
-    out = torch.zeros((len(matrices), target, source), dtype=torch.float64)
+    out = torch.zeros((len(matrices), target, source), dtype=matrices[0].dtype)
     for i, m in enumerate(matrices):
         out[i, : m.shape[0], : m.shape[1]] = m
     return out.to(like.dtype).to(like.device, non_blocking=True)
 
 
 def resize_matrix(mode: str, source: int, target: int) -> Tensor:
-    """Float64 `[target, source]`: a line of source pixels times it is the line of target pixels."""
+    """Float32 `[target, source]`: a line of source pixels times it is the line of target pixels."""
+    return resize_lines(torch.eye(source), mode, target)
+
+
+def resize_lines(x: Tensor, mode: str, target: int) -> Tensor:
+    """`[source, m]` -> `[target, m]`: resized along the first axis."""
     if mode not in RESIZE_MODES:
         raise ValueError(f"found resize mode {mode!r}, expected one of {RESIZE_MODES}")
+    source = x.shape[0]
     if source == target:
-        return torch.eye(source, dtype=torch.float64)
-    ratio = source / target
+        return x
     if mode == "area" and target < source:
-        return _area_matrix(source, target)
+        return _area_matrix(source, target).to(x) @ x
+    index, weights = resize_taps(mode, source, target)
+    weights = weights.to(x)
+    out = x[index[:, 0]] * weights[:, :1]
+    for tap in range(1, index.shape[1]):
+        out.addcmul_(x[index[:, tap]], weights[:, tap : tap + 1])
+    return out
+
+
+def resize_taps(mode: str, source: int, target: int) -> tuple[Tensor, Tensor]:
+    """Indices int64 and weights float64, both `[target, taps]`, of the source pixels to be summed.
+
+    Not for area when it shrinks, whose taps are many.
+    """
+    ratio = source / target
+    at = torch.arange(target, dtype=torch.float64)
     if mode == "area":
         # OpenCV's INTER_AREA when it enlarges: nearest pixels with a linear seam between them
-        at = torch.arange(target, dtype=torch.float64)
         low = (at * ratio).floor()
         fraction = (at + 1) - (low + 1) / ratio
         fraction = torch.where(fraction <= 0, torch.zeros_like(at), fraction - fraction.floor())
-        return _tap_matrix(source, low, torch.stack([1 - fraction, fraction], 1), first=0)
-    centre = (torch.arange(target, dtype=torch.float64) + 0.5) * ratio - 0.5
-    low = centre.floor()
-    t = centre - low
-    if mode == "bilinear":
-        return _tap_matrix(source, low, torch.stack([1 - t, t], 1), first=0)
-    return _tap_matrix(source, low, _cubic_weights(t), first=-1)
+        weights, first = torch.stack([1 - fraction, fraction], 1), 0
+    else:
+        centre = (at + 0.5) * ratio - 0.5
+        low = centre.floor()
+        t = centre - low
+        if mode == "bilinear":
+            weights, first = torch.stack([1 - t, t], 1), 0
+        else:
+            weights, first = _cubic_weights(t), -1
+    taps = torch.arange(first, first + weights.shape[1])
+    return (low.long()[:, None] + taps).clamp(0, source - 1), weights
 
 
 def _cubic_weights(t: Tensor) -> Tensor:
@@ -93,13 +118,6 @@ def _cubic_weights(t: Tensor) -> Tensor:
     w1 = ((a + 2) * t - (a + 3)) * t * t + 1
     w2 = ((a + 2) * (1 - t) - (a + 3)) * (1 - t) * (1 - t) + 1
     return torch.stack([w0, w1, w2, 1 - w0 - w1 - w2], 1)
-
-
-def _tap_matrix(source: int, low: Tensor, weights: Tensor, first: int) -> Tensor:
-    target, taps = weights.shape
-    index = low.long()[:, None] + torch.arange(first, first + taps)[None]
-    matrix = torch.zeros((target, source), dtype=torch.float64)
-    return matrix.scatter_add_(1, index.clamp(0, source - 1), weights)
 
 
 def _area_matrix(source: int, target: int) -> Tensor:
