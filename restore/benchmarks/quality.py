@@ -20,7 +20,7 @@ from restore.losses.feature_files import (
     load_landmark_network,
     load_lpips_heads,
 )
-from restore.metrics.niqe import fit_niqe, load_niqe, save_niqe
+from restore.metrics.niqe import NiqeStatistics, fit_niqe, load_niqe, save_niqe
 from restore.metrics.table import METRICS, MetricSuite, MetricTools, build_suite
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
@@ -141,7 +141,7 @@ def _tools(options: argparse.Namespace) -> MetricTools:
     )
 
 
-def _fit(folder: Path, block: int, mask: Path | None):  # noqa: ANN202
+def _fit(folder: Path, block: int, mask: Path | None) -> NiqeStatistics:
     def images() -> Iterator[tuple[Tensor, Tensor | None]]:
         for path in _by_stem(folder).values():
             image = _read(path)
