@@ -75,8 +75,8 @@ def restore_photos(argv: Sequence[str]) -> int:
     done = [job for job in jobs if is_done(job, options.aligned)]
     if done and not (options.resume or options.overwrite):
         raise OptionError(
-            f"{len(done)} of {len(jobs)} photos have results in {output} already; go on with "
-            "--resume, replace them with --overwrite, or choose another folder with -o"
+            f"{len(done)} of {_count(len(jobs), 'photo')} have results in {output} already; "
+            "go on with --resume, replace them with --overwrite, or choose another folder with -o"
         )
     todo = [job for job in jobs if options.overwrite or job not in set(done)]
     with _report(options, output) as report:
@@ -123,8 +123,8 @@ def _run(
     except Interrupted:
         bar.close()
         _say(
-            f"restore: interrupted after {len(outcomes)} of {len(jobs)} photos, which are whole; "
-            "the same command with --resume goes on"
+            f"restore: interrupted after {len(outcomes)} of {_count(len(jobs), 'photo')}, "
+            "which are whole; the same command with --resume goes on"
         )
         raise
     finally:
@@ -147,12 +147,16 @@ def _summary(outcomes: list[Outcome], left_out: int, walk: Walk, output: Path) -
     if left_out:
         parts.append(f"{left_out} done before")
     if walk.problems:
-        parts.append(f"{len(walk.problems)} inputs unreadable")
+        parts.append(f"{_count(len(walk.problems), 'input')} unreadable")
     if walk.ignored:
-        parts.append(f"{len(walk.ignored)} other files ignored")
+        parts.append(f"{_count(len(walk.ignored), 'other file')} ignored")
     faces = sum(outcome.faces for outcome in outcomes)
-    total = f"{len(outcomes)} photos, {faces} faces restored"
+    total = f"{_count(len(outcomes), 'photo')}, {_count(faces, 'face')} restored"
     return f"restore: {total} ({', '.join(parts)}) -> {output}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 _WORDS = {

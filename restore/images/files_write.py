@@ -7,7 +7,7 @@ import errno
 import io
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from restore.errors import InputError
 from restore.images.depth import over_white, to_uint8
 from restore.images.formats import Format, format_of
-from restore.images.metadata import Metadata
+from restore.images.metadata import Metadata, exif_is_sound
 from restore.images.photo import split_alpha
 from restore.images.png16 import encode_png16
 from restore.images.tiff import encode_tiff
@@ -89,6 +89,9 @@ def encode_photo(
     if form.name == "TIFF":
         if planes.dtype == np.uint16 and channels == 2:  # hardly any program reads that kind
             planes = planes[:, :, [0, 0, 0, 1]]
+        if metadata.exif and not exif_is_sound(metadata.exif):
+            metadata = replace(metadata, exif=None)
+            notes.append("the EXIF block is damaged: not kept in TIFF")
         data = encode_tiff(planes, metadata, options.zlib_level)
     elif planes.dtype == np.uint16:
         data = encode_png16(planes, metadata, options.zlib_level)

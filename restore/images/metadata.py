@@ -22,6 +22,13 @@ _STRUCTURAL_TAGS = frozenset([
 # fmt: on
 
 
+_BROKEN_EXIF = (
+    struct.error, SyntaxError, TypeError, ValueError, AttributeError, LookupError, OSError,
+    ArithmeticError,
+)  # fmt: skip
+"""What Pillow raises on EXIF blocks that are damaged."""
+
+
 @dataclass(frozen=True)
 class Metadata:
     """Everything that is carried from the file read to the file written."""
@@ -50,15 +57,22 @@ class Metadata:
         return replace(self, exif=exif, xmp=xmp)
 
 
-def read_metadata(image: Any) -> Metadata:
-    """Collect the metadata of an opened PIL image, before its pixels are loaded."""
+def read_metadata(image: Any) -> tuple[Metadata, tuple[str, ...]]:
+    """Collect the metadata of a PIL image (a TIFF: before its pixels are loaded).
+
+    Also returned, in words: what of it is damaged and therefore left out.
+    """
+    damaged: tuple[str, ...] = ()
     info = image.info
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
     if isinstance(xmp, str):
         xmp = xmp.encode("utf-8")
     tags = getattr(image, "tag_v2", None) if image.format == "TIFF" else None
     if tags is not None:
-        exif = _exif_of_tiff(image)
+        try:
+            exif = _exif_of_tiff(image)
+        except _BROKEN_EXIF:
+            exif, damaged = None, ("the EXIF block is damaged: not kept",)
         raw_xmp = tags.get(700)
         xmp = xmp or (bytes(raw_xmp) if isinstance(raw_xmp, (bytes, tuple)) else None)
     else:
@@ -69,21 +83,36 @@ def read_metadata(image: Any) -> Metadata:
     if exif is not None and not exif.startswith(EXIF_PREFIX):
         exif = EXIF_PREFIX + exif
     dpi = None if tags is not None and 282 not in tags else _dpi(info.get("dpi"))
-    return Metadata(
+    icc = info.get("icc_profile")
+    metadata = Metadata(
         exif=exif,
         xmp=xmp or None,
-        icc=info.get("icc_profile") or None,
+        icc=icc if isinstance(icc, bytes) and icc else None,
         dpi=dpi,
         iptc=_iptc(image),
         text=_text(image),
     )
+    return metadata, damaged
+
+
+def exif_is_sound(exif: bytes) -> bool:
+    """Whether an EXIF block can be taken apart and put together again, as a TIFF file needs."""
+    from PIL import Image
+
+    block = Image.Exif()
+    try:
+        block.load(exif)
+        block.tobytes()
+    except _BROKEN_EXIF:
+        return False
+    return True
 
 
 def orientation_of(image: Any) -> int:
     """EXIF orientation 1..8 of a PIL image; 1 where there is none or it is not in that range."""
     try:
         value = int(image.getexif().get(ORIENTATION, 1))
-    except (TypeError, ValueError, SyntaxError, struct.error):
+    except _BROKEN_EXIF:
         return 1
     return value if 1 <= value <= 8 else 1
 

@@ -17,14 +17,9 @@ MAX_PIXELS = 178_956_970
 """Most pixels a photo may declare; Pillow's own limit for decompression bombs."""
 # What Pillow raises on files that are damaged or are made to do damage.
 DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    ArithmeticError,
-    struct.error,
-)
+    OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, ArithmeticError,
+    RuntimeError, struct.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,7 +86,8 @@ def photo_from_pil(image: Any, planes: np.ndarray | None = None) -> Photo:
     if not tiff:
         load_pixels(image)  # PNG may hold EXIF and text behind the pixels
     notes = _frame_notes(image)
-    metadata = read_metadata(image)
+    metadata, damaged = read_metadata(image)
+    notes += damaged
     orientation = orientation_of(image)
     if planes is None:
         load_pixels(image)
@@ -124,7 +120,10 @@ def check_pixel_count(width: int, height: int) -> None:
 
 
 def _frame_notes(image: Any) -> tuple[str, ...]:
-    frames = getattr(image, "n_frames", 1)
+    try:
+        frames = getattr(image, "n_frames", 1)
+    except DECODE_ERRORS:  # a later frame is damaged; the first one is all that is used
+        return ("only the first frame can be read",)
     return (f"only the first of {frames} frames is used",) if frames > 1 else ()
 
 

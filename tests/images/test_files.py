@@ -317,3 +317,36 @@ def test_file_size_limit_leaves_no_part(tmp_path):
 def test_set_exif_integers_leaves_malformed_blocks():
     for raw in (b"", b"Exif\0\0II*\0", b"Exif\0\0MM\0*\0\0\0\x08\0\xff", b"nonsense" * 4):
         assert set_exif_integers(raw, {0x0112: 1}) == raw
+
+
+def test_damaged_exif_costs_no_photo(tmp_path):
+    broken = Metadata(exif=b"Exif\0\0M~\0*\0\0\0\x08nonsense")
+    assert write_photo(tmp_path / "a.jpg", picture(3), broken) == ()
+    photo = read_photo(tmp_path / "a.jpg")
+    assert photo.metadata.exif == broken.exif
+    notes = write_photo(tmp_path / "a.tif", photo.pixels, photo.metadata)
+    assert notes == ("the EXIF block is damaged: not kept in TIFF",)
+    assert np.array_equal(read_photo(tmp_path / "a.tif").pixels, photo.pixels)
+
+
+SEEDS = [(".jpg", np.uint8), (".png", np.uint8), (".png", np.uint16), (".tif", np.uint8),
+         (".tif", np.uint16), (".webp", np.uint8), (".bmp", np.uint8)]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(("suffix", "dtype"), SEEDS)
+def test_spoilt_files_are_read_or_refused_but_never_crash(suffix, dtype):
+    rng = np.random.default_rng(0)
+    data, _ = encode_photo(picture(3, dtype), format_of(suffix), metadata(iptc=IPTC))
+    refused = 0
+    for trial in range(60):
+        spoilt = bytearray(data)
+        reach = len(spoilt) if trial % 2 else 400
+        for at in rng.integers(0, min(reach, len(spoilt)), rng.integers(1, 9)):
+            spoilt[at] = rng.integers(256)
+        try:
+            photo = decode_photo(bytes(spoilt[: len(spoilt) - trial % 3]))
+            encode_photo(photo.joined(photo.pixels, photo.alpha), format_of(".tif"), photo.metadata)
+        except InputError:
+            refused += 1
+    assert refused  # PNG with its check sums refuses all of them
