@@ -40,13 +40,13 @@ def upfirdn_reference(
 def _line(x: Tensor, taps: Taps, gain: float) -> Tensor:
     """Normalised 1D filter [t] of x's dtype and device; `gain` is per axis."""
     total = sum(taps)
-    return x.new_tensor([gain * t / total for t in taps])
+    return torch.tensor([gain * t / total for t in taps], dtype=x.dtype, device=x.device)
 
 
 def fir_smooth(x: Tensor, taps: Taps, pad: tuple[int, int], gain: float = 1.0) -> Tensor:
     """Blur [n,c,h,w] with the separable filter; as `upfirdn_reference(x, taps, pad=, gain=)`."""
-    channels = x.shape[1]
-    line = _line(x, taps, gain**0.5).flip(0)
+    channels = int(x.shape[1])  # int and reversed tuples: constants for tracing exporters
+    line = _line(x, tuple(taps)[::-1], gain**0.5)
     rows = line.reshape(1, 1, 1, -1).expand(channels, 1, 1, -1)
     columns = line.reshape(1, 1, -1, 1).expand(channels, 1, -1, 1)
     x = F.conv2d(F.pad(x, (*pad, *pad)), rows, groups=channels)
@@ -55,7 +55,7 @@ def fir_smooth(x: Tensor, taps: Taps, pad: tuple[int, int], gain: float = 1.0) -
 
 def upsample_fir(x: Tensor, taps: Taps = BINOMIAL_TAPS) -> Tensor:
     """[n,c,h,w] -> [n,c,2h,2w], four taps; as `upfirdn_reference(x, taps, 2, 1, (2, 1), 4)`."""
-    channels = x.shape[1]
+    channels = int(x.shape[1])
     line = _line(x, _four(taps), 2.0)
     kernel = torch.outer(line, line).expand(channels, 1, -1, -1)
     return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=channels)
@@ -63,8 +63,8 @@ def upsample_fir(x: Tensor, taps: Taps = BINOMIAL_TAPS) -> Tensor:
 
 def downsample_fir(x: Tensor, taps: Taps = BINOMIAL_TAPS) -> Tensor:
     """[n,c,h,w] -> [n,c,h/2,w/2], four taps; as `upfirdn_reference(x, taps, 1, 2, (1, 1))`."""
-    channels = x.shape[1]
-    line = _line(x, _four(taps), 1.0).flip(0)
+    channels = int(x.shape[1])
+    line = _line(x, tuple(_four(taps))[::-1], 1.0)
     kernel = torch.outer(line, line).expand(channels, 1, -1, -1)
     return F.conv2d(x, kernel, stride=2, padding=1, groups=channels)
 
