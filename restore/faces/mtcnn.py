@@ -46,5 +46,7 @@ class Mtcnn:
         try:
             from facenet_pytorch import MTCNN
         except ImportError as error:
-            raise MissingExtraError("facenet-pytorch", "torch", "the detector mtcnn") from error
+            raise MissingExtraError(
+                error.name or "facenet-pytorch", "torch", "the detector mtcnn"
+            ) from error
         return MTCNN(keep_all=True, device=self.device, min_face_size=self.min_face_size).eval()

@@ -50,7 +50,9 @@ class RetinaFace:
             import torch
             from facexlib.detection.retinaface import RetinaFace as Network
         except ImportError as error:
-            raise MissingExtraError("facexlib", "torch", "the detector retinaface") from error
+            raise MissingExtraError(
+                error.name or "facexlib", "torch", "the detector retinaface"
+            ) from error
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises pickle, zip and runtime errors alike

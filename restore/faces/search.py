@@ -21,7 +21,8 @@ class SearchOptions:
     long_side: bound in px of the overview and side of a tile. small_side: bound of a padded second
     overview, which shows faces that fill the frame as small ones; 0 leaves it out. tiled_side:
     photos larger than `long_side` are looked at once more in tiles, reduced to this long side; 0
-    leaves it out. enlarge: how far a photo smaller than half of `long_side` is enlarged.
+    leaves it out. least_side: photos smaller than this are enlarged towards it, at most `enlarge`
+    times.
     candidate_score: least score of a first look, in [0,1]. min_score: least final score.
     credible_score: turned copies are tried unless a face reaches it. min_eye_distance: px between
     the eyes below which a face is left out: nothing of the person is left in it. max_faces: None
@@ -31,6 +32,7 @@ class SearchOptions:
     long_side: int = 1280
     small_side: int = 320
     tiled_side: int = 2560
+    least_side: int = 640
     enlarge: float = 2.0
     candidate_score: float = 0.3
     min_score: float = 0.5
@@ -65,8 +67,8 @@ class FaceSearch:
 
     def _upright(self, photo: Photo) -> list[Face]:
         options = self.options
-        small = max(photo.shape[:2]) * options.enlarge <= options.long_side
-        overview = bounded(whole(photo), options.long_side, options.enlarge if small else 1.0)
+        side = min(max(options.least_side, max(photo.shape[:2])), options.long_side)
+        overview = bounded(whole(photo), side, options.enlarge)
         views = [overview]
         if options.small_side:
             views.append(padded(bounded(overview, options.small_side), 0.25))

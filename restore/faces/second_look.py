@@ -21,12 +21,12 @@ class SecondLook:
 
     crop: their side in px. zooms: sizes of the face in them, 1 as in an FFHQ crop. angles: turns in
     degrees. mirror: look at the flipped crop as well, which cancels left-right bias. rounds: how
-    often to look, each time upright by the last landmarks. min_share: least overlap over union of
-    what is found with where the face should be. Values: docs/detection.md.
+    often to look, each time upright by the last landmarks. min_score: least score in a crop.
+    Values: docs/detection.md.
     """
 
     crop: int = 192
-    zooms: tuple[float, ...] = (0.6, 0.75, 0.9)
+    zooms: tuple[float, ...] = (0.6, 0.9)
     angles: tuple[float, ...] = (0.0,)
     mirror: bool = True
     rounds: int = 1
