@@ -123,10 +123,10 @@ class SizeHead(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         return self.from_styled(x * style[:, :, None, None])
 
-    def from_styled(self, x: Tensor) -> Tensor:
+    def from_styled(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """Features [n,c,r,r] that already carry the style -> image [n,3,2r,2r]."""
         y = F.conv2d(x, self.depthwise, padding=1, groups=x.shape[1])
-        return inverse_haar(F.conv2d(y, self.weight, self.bias))
+        return inverse_haar(F.conv2d(y, self.weight if weight is None else weight, self.bias))
 
 
 class MobileStyleGAN(nn.Module):

@@ -78,7 +78,8 @@ def modulate_half(features: Tensor, condition: tuple[Tensor, Tensor]) -> Tensor:
 class PriorRestorer(nn.Module):
     """Encoder, spatial feature transforms, decoder.
 
-    `forward(lq [n,3,s,s] RGB in [-1,1], fidelity)` -> `Restored`; fidelity in [0,1] or None (1).
+    `forward(lq [n,3,s,s] RGB in [-1,1], fidelity, size)` -> `Restored`; fidelity in [0,1] or None
+    (1); `size` of the image in pixels, that of `lq` unless given (any that the decoder gives).
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
@@ -86,8 +87,10 @@ class PriorRestorer(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
 
-    def forward(self, lq: Tensor, fidelity: float | Tensor | None = None) -> Restored:
+    def forward(
+        self, lq: Tensor, fidelity: float | Tensor | None = None, size: int | None = None
+    ) -> Restored:
         encoding: Encoding = self.encoder(lq)
         conditions = blend_conditions(encoding.conditions, fidelity)
-        image = self.decoder.synthesis(encoding.w_plus, conditions=conditions, size=lq.shape[-1])
+        image = self.decoder.synthesis(encoding.w_plus, conditions, size or lq.shape[-1])
         return Restored(image, encoding.w_plus, encoding.degradation)

@@ -20,23 +20,10 @@ class SizeHeadOptions:
     fit_images: int = 48
     train_images: int = 1200
     batch_size: int = 2
-    learning_rate: float = 2e-3  # Adam, cosine to zero
+    learning_rate: float = 2e-4  # Adam, cosine to zero, on weights for features of unit size
     max_minutes: float = 30.0
     seed: int = 0
     truncation: tuple[float, float] = (0.6, 1.0)  # uniform per sample
-
-
-def mean_w(generator: MobileStyleGAN, count: int = 65536, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Mean [w_dim] and covariance [w_dim,w_dim] of w over `count` unit normal z."""
-    draws = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        w = torch.cat(
-            [
-                generator.mapping(torch.randn(4096, generator.w_dim, generator=draws))
-                for _ in range(max(1, count // 4096))
-            ]
-        ).double()
-    return w.mean(0).float(), torch.cov(w.T).float()
 
 
 def draw_w_plus(
@@ -114,8 +101,15 @@ def train_heads(
     """
     draws = torch.Generator().manual_seed(options.seed + 1)
     taps = _Taps(generator)
-    parameters = list(generator.heads.parameters())
-    optimiser = torch.optim.Adam(parameters, options.learning_rate, betas=(0.9, 0.99))
+    with torch.no_grad():
+        features, _ = taps(draw_w_plus(generator, 4, draws, options.truncation))
+        # Channels differ in size by orders of magnitude; Adam wants weights of one scale.
+        sizes = {s: x.square().mean((0, 2, 3)).sqrt()[None, :, None, None].clamp_min(1e-4)
+                 for s, x in features.items()}
+    heads = {size: generator.heads[str(size)] for size in sizes}
+    scaled = {size: (heads[size].weight * sizes[size]).detach().requires_grad_() for size in sizes}
+    others = [p for head in heads.values() for p in (head.depthwise, head.bias)]
+    optimiser = torch.optim.Adam([*scaled.values(), *others], options.learning_rate, (0.9, 0.99))
     steps = max(1, options.train_images // options.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for step in range(steps):
@@ -124,15 +118,20 @@ def train_heads(
         features, image = taps(
             draw_w_plus(generator, options.batch_size, draws, options.truncation)
         )
-        errors = {}
+        losses = []
         for size, x in features.items():
-            made = generator.heads[str(size)].from_styled(x)
-            errors[size] = F.mse_loss(made, shrunken(image, size))
+            made = heads[size].from_styled(x, scaled[size] / sizes[size])
+            losses.append(F.mse_loss(made, shrunken(image, size)))
+        errors = torch.stack(losses)
         optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(errors.values())).sum().backward()
+        # The logarithm gives every size the same say, whatever its error.
+        errors.log().sum().backward()
         optimiser.step()
         schedule.step()
-        yield (step + 1) * options.batch_size, {k: float(v) for k, v in errors.items()}
+        with torch.no_grad():
+            for size, head in heads.items():
+                head.weight.copy_(scaled[size] / sizes[size])
+        yield (step + 1) * options.batch_size, dict(zip(sizes, errors.tolist(), strict=True))
 
 
 def head_psnr(generator: MobileStyleGAN, count: int = 16, seed: int = 1234) -> dict[int, float]:
