@@ -122,9 +122,12 @@ class GFPGANEncoder(nn.Module):
         return codes.expand(-1, self.num_styles, -1), features
 
     def _encoding(self, codes: Tensor, features: list[Tensor]) -> Encoding:
+        # Levels are counted, not read from shapes: under tracing a shape is no dictionary key.
         conditions = {
-            x.shape[-1]: (scale(x), shift(x))
-            for x, scale, shift in zip(features, self.to_scale, self.to_shift, strict=True)
+            8 * 2**i: (scale(x), shift(x))
+            for i, (x, scale, shift) in enumerate(
+                zip(features, self.to_scale, self.to_shift, strict=True)
+            )
         }
         return Encoding(codes, conditions)
 

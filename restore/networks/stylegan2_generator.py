@@ -202,7 +202,7 @@ class StyleGAN2Generator(nn.Module):
         `conditions`: level in px -> (scale, shift), applied after the first convolution of that
         level. `noise`: the buffers of the file, none, or fresh noise from a generator.
         """
-        size = self.out_size if size is None else size
+        size = self.out_size if size is None else int(size)
         if not 8 <= size <= self.out_size or size & (size - 1):
             raise ValueError(f"Size must be 8, 16, ... {self.out_size}, got {size}")
         conditions = conditions or {}

@@ -84,3 +84,15 @@ def test_skip_before_resizing_equals_after():
 def test_wrong_size_is_named():
     with pytest.raises(ValueError, match=r"\[n,3,32,32\], got \(1, 3, 16, 16\)"):
         build_gfpgan(**SMALL)(torch.zeros(1, 3, 16, 16))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("resample", ["bilinear", "fir"])
+def test_tracing_keeps_the_conditions(resample):
+    """Shapes are tensors while tracing; the maps must still find their levels."""
+    torch.manual_seed(0)
+    net = build_gfpgan(**SMALL, resample=resample).eval().requires_grad_(False)
+    lq = torch.rand(1, 3, 32, 32)
+    traced = torch.jit.trace(lambda x: net(x).image, lq, check_trace=False)
+    other = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(traced(other), net(other).image)
