@@ -1,0 +1,143 @@
+"""The house test: imports run downward, files are short and say what lives in them, nothing prints."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "restore"
+FLOORS = {
+    0: {"networks", "degradation", "images", "config", "errors"},
+    1: {"runtime", "faces", "data", "checkpoints", "losses", "metrics", "trust"},
+    2: {"pipeline", "training", "latents"},
+    3: {"cli", "cli_arguments", "__main__", "train", "test", "degrade", "benchmarks", "compat", "ui",
+        "batch"},
+}  # fmt: skip
+FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
+MAY_PRINT = re.compile(r"(cli|cli_\w+|__main__|main|train|test)\.py$|benchmarks/")
+LIGHT = ("pipeline", "faces", "images", "trust", "cli", "cli_arguments", "config")
+HEAVY = {"torch", "torchvision", "lpips", "lmdb", "basicsr", "facexlib", "spandrel"}
+LONGEST = 320
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def place(path: Path) -> str:
+    """The folder or top-level file of the package that a module belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(tree: ast.AST, *, top_only: bool = False) -> list[str]:
+    nodes = tree.body if top_only and isinstance(tree, ast.Module) else list(ast.walk(tree))
+    found = []
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.append(node.module)
+    return found
+
+
+@pytest.fixture(scope="module")
+def trees() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text("utf-8")) for path in MODULES}
+
+
+def test_every_place_has_a_floor():
+    places = {place(path) for path in MODULES} - {"__init__"}
+    assert places <= set(FLOOR_OF), sorted(places - set(FLOOR_OF))
+
+
+def test_imports_run_downward(trees):
+    wrong = []
+    for path, tree in trees.items():
+        here = place(path)
+        if here == "__init__":
+            continue
+        for name in imports(tree):
+            parts = name.split(".")
+            if parts[0] != "restore" or len(parts) == 1 or parts[1] == here:
+                continue
+            there = parts[1]
+            lower = FLOOR_OF[there] < FLOOR_OF[here] or there == "errors"
+            options = there == "config" and here in ("networks", "degradation")
+            entry = FLOOR_OF[here] == 3
+            if not (lower or options or entry):
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_light_core_imports_nothing_heavy_at_module_level(trees):
+    wrong = []
+    for path, tree in trees.items():
+        light = (
+            place(path) in LIGHT or path.name.startswith("onnx_") or path == PACKAGE / "__init__.py"
+        )
+        for name in imports(tree, top_only=True):
+            if light and name.split(".")[0] in HEAVY:
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_file_says_what_lives_there(trees):
+    silent = [str(p.relative_to(ROOT)) for p, tree in trees.items() if not ast.get_docstring(tree)]
+    assert not silent, silent
+
+
+def test_no_file_is_too_long():
+    long = {
+        str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines())
+        for path in [*MODULES, *sorted((ROOT / "tests").rglob("*.py"))]
+    }
+    assert not {name: count for name, count in long.items() if count > LONGEST}
+
+
+def test_nothing_below_the_command_line_prints(trees):
+    loud = []
+    for path, tree in trees.items():
+        if MAY_PRINT.search(path.relative_to(PACKAGE).as_posix()):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print":
+                loud.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not loud, loud
+
+
+def test_no_file_is_called_after_nothing():
+    vague = {"utils", "util", "misc", "helper", "helpers", "common"}
+    assert not [str(path) for path in MODULES if path.stem in vague or path.parent.name in vague]
+
+
+def test_weights_are_never_unpickled(trees):
+    wrong = []
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+                if keywords.get("weights_only") != "True":
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                "pickle.load",
+                "pickle.loads",
+            ):
+                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not wrong, wrong
+
+
+def test_no_machine_path_and_no_registry_host_in_the_tree():
+    forbidden = re.compile("/" + "work/|pypi" + r"\.org|files\.pythonhosted")
+    kinds = {".py", ".md", ".yml", ".yaml", ".toml", ".cfg", ".sh", ""}
+    found = []
+    for path in ROOT.rglob("*"):
+        inside = path.relative_to(ROOT).parts
+        hidden = inside[0].startswith((".", "venv")) and inside[0] != ".ci"
+        if not path.is_file() or path.suffix not in kinds or hidden:
+            continue
+        if inside[0] in ("experiments", "results", "build"):
+            continue
+        if path.stat().st_size < 1_000_000 and forbidden.search(path.read_text("utf-8", "ignore")):
+            found.append(str(path.relative_to(ROOT)))
+    assert not found, found
