@@ -16,13 +16,12 @@ import numpy as np
 from restore.errors import InputError
 from restore.images.depth import over_white, to_uint8
 from restore.images.formats import Format, format_of
-from restore.images.metadata import Metadata, exif_is_sound
+from restore.images.metadata import XMP_SEGMENT, Metadata, exif_is_sound
 from restore.images.photo import split_alpha
 from restore.images.png16 import encode_png16
 from restore.images.tiff import encode_tiff
 
 _JPEG_SEGMENT = 65533  # most bytes of payload in one JPEG segment
-_XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ def _jpeg(meta: Metadata, options: WriteOptions, notes: list[str]) -> dict[str, 
     # Raw segments: Pillow 10 does not know JPEG's XMP, and no Pillow writes IPTC.
     extra = b""
     for marker, name, header, data in (
-        (b"\xff\xe1", "XMP", _XMP_HEADER, meta.xmp),
+        (b"\xff\xe1", "XMP", XMP_SEGMENT, meta.xmp),
         (b"\xff\xed", "IPTC", b"", meta.iptc),
     ):
         if not data:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 EXIF_PREFIX = b"Exif\x00\x00"
+XMP_SEGMENT = b"http://ns.adobe.com/xap/1.0/\0"
+"""What the XMP segment of a JPEG begins with."""
 ORIENTATION = 0x0112
 _EXIF_IFD = 0x8769
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
@@ -64,7 +66,7 @@ def read_metadata(image: Any) -> tuple[Metadata, tuple[str, ...]]:
     """
     damaged: tuple[str, ...] = ()
     info = image.info
-    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or _xmp_of_jpeg(image)
     if isinstance(xmp, str):
         xmp = xmp.encode("utf-8")
     tags = getattr(image, "tag_v2", None) if image.format == "TIFF" else None
@@ -169,6 +171,14 @@ def _dpi(value: Any) -> tuple[float, float] | None:
     except (TypeError, ValueError, IndexError, ZeroDivisionError):
         return None
     return (x, y) if 0 < x < 1e6 and 0 < y < 1e6 else None
+
+
+def _xmp_of_jpeg(image: Any) -> bytes | None:
+    """Pillow before 11 leaves the packet of a JPEG in its list of segments."""
+    for name, data in getattr(image, "applist", []):
+        if name == "APP1" and data.startswith(XMP_SEGMENT):
+            return data[len(XMP_SEGMENT) :]
+    return None
 
 
 def _iptc(image: Any) -> bytes | None:

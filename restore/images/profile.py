@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+_BLACK_POINT_COMPENSATION: Any = 0x2000  # lcms2.h; ImageCms names it only since Pillow 10.3
+
 
 @dataclass(frozen=True)
 class ColourTransform:
@@ -79,7 +81,7 @@ def _build(source: Any, target: Any, mode: str) -> Any:
         mode,
         "RGB",
         renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        flags=_BLACK_POINT_COMPENSATION,
     )
 
 

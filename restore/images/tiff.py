@@ -10,7 +10,7 @@ import numpy as np
 
 from restore.images.metadata import Metadata
 
-_ROWS_A_STRIP = 256
+_ROWS_AT_ONCE = 256
 
 
 def encode_tiff(planes: np.ndarray, metadata: Metadata | None = None, level: int = 3) -> bytes:
@@ -24,12 +24,13 @@ def encode_tiff(planes: np.ndarray, metadata: Metadata | None = None, level: int
     metadata = metadata or Metadata()
     height, width, channels = planes.shape
     sample = planes.dtype.newbyteorder("<")
-    strips = []
-    for start in range(0, height, _ROWS_A_STRIP):
-        rows = planes[start : start + _ROWS_A_STRIP]
+    packer, parts = zlib.compressobj(level), []
+    for start in range(0, height, _ROWS_AT_ONCE):
+        rows = planes[start : start + _ROWS_AT_ONCE]
         # The predictor wraps around as unsigned samples do.
         differences = np.concatenate([rows[:, :1], rows[:, 1:] - rows[:, :-1]], axis=1)
-        strips.append(zlib.compress(differences.astype(sample).tobytes(), level))
+        parts.append(packer.compress(differences.astype(sample).tobytes()))
+    strip = b"".join([*parts, packer.flush()])
 
     directory: Any = ImageFileDirectory_v2(prefix=b"II")
     if metadata.exif:
@@ -43,8 +44,9 @@ def encode_tiff(planes: np.ndarray, metadata: Metadata | None = None, level: int
     directory[259] = 8  # Adobe deflate
     directory[262] = 2 if channels >= 3 else 1  # RGB or black-is-zero
     directory[277] = channels
-    directory[278] = _ROWS_A_STRIP
-    directory[279] = tuple(len(strip) for strip in strips)
+    # One strip: Pillow before 11 writes no directory of several.
+    directory[278] = height
+    directory[279] = len(strip)
     directory[284] = 1
     directory[317] = 2
     if channels in (2, 4):
@@ -57,11 +59,9 @@ def encode_tiff(planes: np.ndarray, metadata: Metadata | None = None, level: int
     if metadata.icc:
         directory[34675] = metadata.icc
         directory.tagtype[34675] = 7
-    # Pillow adds the directory's own length to the offsets when it writes them out.
-    ends = np.cumsum([0, *[len(strip) for strip in strips]])[:-1]
-    directory[273] = tuple(int(end) for end in ends)
+    directory[273] = 0  # from the end of the directory; Pillow adds where that is
     out = io.BytesIO()
     directory.save(out)
     out.seek(0, io.SEEK_END)
-    out.write(b"".join(strips))
+    out.write(strip)
     return out.getvalue()

@@ -226,7 +226,7 @@ def test_inputs_of_every_kind(tmp_path):
 def test_metadata_travels_with_the_new_size(tmp_path):
     exif = Image.Exif()
     exif[0x010F] = "Leica"
-    exif.get_ifd(0x8769)[0xA002] = 101
+    exif[0x8769] = {0xA002: 101}
     photo = Photo(smooth(83, 101), metadata=Metadata(exif=exif.tobytes(), dpi=(300.0, 300.0)))
     assert one_face().restore(photo).save(tmp_path / "a.jpg") == ()
     with Image.open(tmp_path / "a.jpg") as saved:
