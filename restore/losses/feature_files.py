@@ -24,7 +24,10 @@ FEATURE_NETWORKS = {
     "vgg19": ("features.34.weight", Vgg19Features.from_state),
 }
 IDENTITY_NETWORKS = {
-    "mobilefacenet": ("linear7.conv.weight", MobileFaceNet.from_state),
+    "mobilefacenet": (
+        "linear7.conv.weight",
+        lambda state: MobileFaceNet.from_state(state).eval().fold_batch_norm(),
+    ),
     "gray_arcface18": ("layer1.0.bn0.weight", GrayArcFace18.from_state),
     "ir_arcface": ("body.0.res_layer.0.weight", IrArcFace.from_state),
 }

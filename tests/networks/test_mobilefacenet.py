@@ -27,3 +27,18 @@ def test_shapes_and_gradients_reach_the_input():
 def test_a_foreign_state_is_refused():
     with pytest.raises(RuntimeError, match=r"linear7\.conv\.weight"):
         MobileFaceNet.from_state({"conv1.conv.weight": torch.zeros(64, 3, 3, 3)})
+
+
+def test_folded_batch_norms_change_nothing():
+    network = MobileFaceNet().eval()
+    with torch.no_grad():
+        for name, buffer in network.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.normal_(0, 0.2)
+            elif name.endswith("running_var"):
+                buffer.uniform_(0.5, 1.5)
+        face = torch.rand(2, 3, 112, 96) * 2 - 1
+        before = network(face)
+        after = network.fold_batch_norm()(face)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-5)
