@@ -61,8 +61,8 @@ class GFPGANer:
     ) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None]:
         """(crops that went in, restored crops, restored photo): BGR uint8 [s,s,3], BGR(A) [h,w,c].
 
-        `img`: BGR(A) or gray, uint8 or uint16, or a path. `has_aligned`: it is one aligned crop; the
-        photo is then None, as it is without `paste_back`. `weight`: fidelity in [0,1]; GFPGAN's
+        `img`: BGR(A) or gray, uint8 or uint16, or a path. `has_aligned`: it is one aligned crop;
+        the photo is then None, as it is without `paste_back`. `weight`: fidelity in [0,1]; GFPGAN's
         own code ignores it, so it counts as 1 where it is left out or the model has no such dial
         (with a warning). A face that fails is left out of both lists, with a warning.
         """
