@@ -71,7 +71,7 @@ def parse_block(cls: type[T], block: Any, path: str, notes: Notes) -> T | Any:
     made = cls(**values)
     texts = [str(text) for text in getattr(made, "problems", tuple)()]
     for text in texts:
-        notes.problem(path, text) if not path else notes.problems.append(f"{path}.{text}")
+        notes.problems.append(f"{path}.{text}" if path else text)
     return _BAD if texts else made
 
 
@@ -172,7 +172,7 @@ def _parse_mapping(hint: Any, value: Any, path: str, notes: Notes) -> Any:
         notes.problem(path, f"expected a block of keys, found {_shown(value)}")
         return _BAD
     read = {str(k): parse_value(hint, v, f"{path}.{k}", notes) for k, v in value.items()}
-    return _BAD if any(r is _BAD for r in read.values()) else types.MappingProxyType(read)
+    return _BAD if any(r is _BAD for r in read.values()) else read
 
 
 def _note_unknown(key: str, path: str, known: list[str], notes: Notes) -> bool:
