@@ -135,13 +135,22 @@ def _dct_matrix(like: Tensor) -> Tensor:
     return torch.kron(line, line).T.contiguous().to(like.dtype).to(like.device)
 
 
+def _quantise(coefficients: Tensor, step: Tensor) -> Tensor:
+    """libjpeg's: coefficients to whole eighths (jfdctint), then halves away from zero (jcdctmgr)."""
+    eighths = (coefficients * 8).round_()
+    return (eighths.abs().div_(step * 8).add_(0.5).floor_()).copysign_(eighths)
+
+
 def _code_planes(x: Tensor, steps: Tensor, rounding: Rounding) -> Tensor:
     """Planes `[n,c,h,w]`, sides multiples of 8, quantised by steps `[n,8,8]` in the DCT domain."""
     n, c, h, w = x.shape
     blocks = x.reshape(n, c, h // 8, 8, w // 8, 8).permute(0, 1, 2, 4, 3, 5).reshape(n, -1, 64)
     matrix = _dct_matrix(x)
     step = steps.reshape(n, 1, 64)
-    levels = rounding((blocks @ matrix) / step)
+    if rounding is _soft_round:
+        levels = rounding((blocks @ matrix) / step)
+    else:
+        levels = _quantise(blocks @ matrix, step)
     blocks = rounding((levels * step) @ matrix.T).clamp(-128, 127)
     blocks = blocks.view(n, c, h // 8, w // 8, 8, 8).permute(0, 1, 2, 4, 3, 5)
     return blocks.reshape(n, c, h, w)

@@ -50,7 +50,8 @@ _OLD_PHOTO = Recipe(
     blur_sigma=(0.2, 5.0),
     blur_prob=0.9,
     downsample_range=(1.0, 6.0),
-    downsample_modes=("bilinear", "area"),
+    # a scanner averages: without that, scratches would come out dashed
+    downsample_modes=("area",),
     noise_range=(0.0, 10.0),
     noise_prob=0.7,
     gray_noise_prob=0.4,

@@ -95,8 +95,10 @@ def resize_taps(mode: str, source: int, target: int) -> tuple[Tensor, Tensor]:
     at = torch.arange(target, dtype=torch.float64)
     if mode == "area":
         # OpenCV's INTER_AREA when it enlarges: nearest pixels with a linear seam between them
-        low = (at * ratio).floor()
-        fraction = (at + 1) - (low + 1) / ratio
+        # (its own order of divisions: elsewhere a whole product may round to the pixel before)
+        enlargement = target / source
+        low = (at * (1.0 / enlargement)).floor()
+        fraction = (at + 1) - (low + 1) * enlargement
         fraction = torch.where(fraction <= 0, torch.zeros_like(at), fraction - fraction.floor())
         weights, first = torch.stack([1 - fraction, fraction], 1), 0
     else:
