@@ -34,7 +34,7 @@ def read_component_file(
         if entry is None:
             raise InputError(
                 f"{path} has no entry for the crop {key!r}; it fits FFHQ's names (00012.png) "
-                "alone. Prepare the set with python -m restore.data.prepare and leave component_path out"
+                "alone. Prepare the set with python -m restore.data.prepare, without component_path"
             )
         boxes[key] = _boxes(entry, eye_enlarge_ratio)
     return boxes

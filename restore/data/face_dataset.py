@@ -34,7 +34,8 @@ class Draw:
 @dataclass(frozen=True, eq=False)
 class FaceSample:
     """One crop. gt: uint8 RGB [3,s,s]; mask: uint8 [1,s,s], 1 where the crop shows the photo;
-    landmarks [5,2] and parts [3,4] float32 in OpenCV pixels of gt; source: its set's name.
+    landmarks [5,2] and parts [3,4] float32 in OpenCV pixels of gt; source: its set's name. lq: the
+    bad picture, uint8 RGB [3,s,s], where the set has pairs.
     """
 
     gt: np.ndarray
@@ -44,6 +45,7 @@ class FaceSample:
     key: str
     source: str
     index: int
+    lq: np.ndarray | None = None
 
 
 class FaceDataset:
