@@ -80,9 +80,14 @@ class GeneratedOptions:
     """psi is drawn between these for each face."""
     mixing_prob: float = 0.0
     """Two codes, crossing over at a random layer (StyleGAN2's style mixing)."""
+    fresh: float = 0.5
+    """Share of the draws that paint a new face; the others show one of the newest `keep` again."""
+    keep: int = 4000
 
     def problems(self) -> Iterable[str]:
-        yield from not_a_share(self, "share", "mixing_prob")
+        yield from not_a_share(self, "share", "mixing_prob", "fresh")
+        if self.keep < 1:
+            yield f"keep: found {self.keep}, expected at least 1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +155,11 @@ class TrainOptions:
     """Of the six parameters of the degradation head, in its order; None: all the same."""
     code_weight: float = 0.0
     """Regression of the known w of generated faces."""
+    codes_first_iter: int = 0
+    """Iterations before all else in which the encoder alone regresses the w of generated faces and
+    their degradation, without decoding: several times cheaper than a step of the whole."""
+    codes_first_batch: int | None = None
+    """Batch of that phase; batch_size_per_gpu when not given."""
     code_distance_weight: float = 0.0
     """Pulls the codes of real faces to the prior's mean, in units of its variance."""
     generated: GeneratedOptions = field(default_factory=GeneratedOptions)
@@ -172,6 +182,7 @@ class TrainOptions:
             self, "pyramid_loss_weight", "comp_style_weight", "identity_weight",
             "degradation_weight", "code_weight", "code_distance_weight", "r1_reg_weight",
             "path_reg_weight", "net_d_init_iters", "skip_nonfinite", "clip_grad_norm",
+            "codes_first_iter",
         )  # fmt: skip
         yield from not_a_share(self, "mixing_prob", "ema_decay")
         for name in (

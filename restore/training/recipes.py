@@ -1,0 +1,27 @@
+"""The degradation of an option file as a mixture of recipes."""
+
+from __future__ import annotations
+
+from restore.config.degradation_options import DegradationOptions
+from restore.degradation.recipe import Mixture, Recipe, recipe_from_options
+from restore.degradation.recipes import find_recipe
+
+DEFAULT = "restore_default"
+
+
+def mixture_of(options: DegradationOptions | None) -> Mixture:
+    """A name, names with weights, or keys; None is what the default model is trained with."""
+    if options is None:
+        return find_recipe(DEFAULT)
+    if options.recipe is None:
+        return find_recipe(recipe_from_options(options.recipe_keys()))
+    if isinstance(options.recipe, str):
+        return find_recipe(options.recipe)
+    recipes: list[Recipe] = []
+    probs: list[float] = []
+    for name, weight in options.recipe.items():
+        mixture = find_recipe(name)
+        total = sum(mixture.probs)
+        recipes += mixture.recipes
+        probs += [weight * p / total for p in mixture.probs]
+    return Mixture(tuple(recipes), tuple(probs))
