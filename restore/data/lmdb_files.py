@@ -148,6 +148,11 @@ def _shared_environment(path: Path) -> Any:
     place = (os.getpid(), os.path.realpath(path))
     opened = _ENVIRONMENTS.get(place)
     if opened is None:
+        for other, inherited in list(_ENVIRONMENTS.items()):
+            if other[1] == place[1]:
+                # a fork's copy of the parent's handle: closed here, it stays open there
+                inherited.close()
+                _ENVIRONMENTS.pop(other, None)
         lmdb = _lmdb("reading an LMDB")
         try:
             opened = lmdb.open(str(path), readonly=True, lock=False, readahead=False, meminit=False)

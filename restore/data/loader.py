@@ -92,7 +92,7 @@ def fetch_by_workers(
     def fetch(draws: Iterator[list[Draw]]) -> Iterator[Batch]:
         loader: DataLoader[Any] = DataLoader(
             dataset,  # type: ignore[arg-type]
-            batch_sampler=draws,  # type: ignore[arg-type]
+            batch_sampler=draws,
             num_workers=num_workers,
             collate_fn=collate,
             pin_memory=pin_memory,
@@ -165,6 +165,7 @@ def open_training_stream(
         options.use_shuffle,
     )
     limit, mode = options.device_crops_gb, options.device_crops
+    fetch: Fetch
     if mode == "on" or (mode == "auto" and device_crops_fit(dataset, device, limit)):
         threads = max(options.num_worker_per_gpu, 1)
         fetch = DeviceCrops(dataset, device, threads).fetch
