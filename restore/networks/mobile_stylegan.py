@@ -41,7 +41,7 @@ class StyledConv(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         y = F.conv2d(x * style[:, :, None, None], self.weight, self.bias, padding=1)
-        return F.leaky_relu(y + self.noise, SLOPE)
+        return F.leaky_relu_(y.add_(self.noise), SLOPE)
 
 
 class SeparableStyledConv(nn.Module):
@@ -60,7 +60,8 @@ class SeparableStyledConv(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         y = F.conv2d(x * style[:, :, None, None], self.depthwise, padding=1, groups=x.shape[1])
         y = F.conv2d(y, self.pointwise, self.bias)
-        return F.leaky_relu(y + self.noise, SLOPE)
+        # In place: no gradient needs the convolution's output, and memory is what a CPU waits for.
+        return F.leaky_relu_(y.add_(self.noise), SLOPE)
 
 
 class StyledUp(nn.Module):
@@ -104,36 +105,56 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         return inverse_haar(F.conv2d(x * style[:, :, None, None], self.weight, self.bias))
 
+    def half(self, x: Tensor, style: Tensor) -> Tensor:
+        """The image at half the size: the mean of four pixels is half of the LL band, exactly."""
+        return 0.5 * F.conv2d(x * style[:, :, None, None], self.weight[:3], self.bias[:3])
+
 
 class SizeHead(nn.Module):
-    """A way out of the generator at a lower size: depthwise 3x3, 1x1 to sub-bands, inverse Haar.
+    """A way out of the generator at a lower size: styled features to sub-bands, inverse Haar.
 
-    It reads the features as the next up-sampling step would, already multiplied by that step's
-    style, so it adds no input to W+ or S. The depthwise step starts as the identity.
+    A linear map fitted to one image explains it to 32 dB and better, but each image wants its own:
+    so the head has a style (gain per channel, on top of the style of the up-sampling step that
+    would come next), an offset per sub-band from w, and a small non-linear branch. The gains, the
+    depthwise step and the branch start as nothing, so that a least-squares fit is the start.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, w_dim: int, channels: int, hidden: int = 48) -> None:
         super().__init__()
         depthwise = torch.zeros(channels, 1, 3, 3)
         depthwise[:, :, 1, 1] = 1
         self.depthwise = nn.Parameter(depthwise)
+        self.gain = Affine(w_dim, channels)
+        self.offset = Affine(w_dim, 12)
         self.weight = nn.Parameter(torch.randn(12, channels, 1, 1) / math.sqrt(channels))
-        self.bias = nn.Parameter(torch.zeros(12))
+        self.hidden = nn.Parameter(torch.randn(hidden, channels, 1, 1) / math.sqrt(channels))
+        self.hidden_bias = nn.Parameter(torch.zeros(hidden))
+        self.branch = nn.Parameter(torch.zeros(12, hidden, 1, 1))
+        for affine in (self.gain, self.offset):
+            nn.init.zeros_(affine.weight)
+            nn.init.zeros_(affine.bias)
+
+    def style(self, w: Tensor, up_style: Tensor) -> Tensor:
+        """Style [n,c+12] of this head: factors of the channels, offsets of the sub-bands."""
+        return torch.cat([up_style * (1 + self.gain(w)), self.offset(w)], 1)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        return self.from_styled(x * style[:, :, None, None])
-
-    def from_styled(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Features [n,c,r,r] that already carry the style -> image [n,3,2r,2r]."""
-        y = F.conv2d(x, self.depthwise, padding=1, groups=x.shape[1])
-        return inverse_haar(F.conv2d(y, self.weight if weight is None else weight, self.bias))
+        channels = x.shape[1]
+        y = F.conv2d(
+            x * style[:, :channels, None, None], self.depthwise, padding=1, groups=channels
+        )
+        curved = F.leaky_relu(F.conv2d(y, self.hidden, self.hidden_bias), SLOPE)
+        bands = F.conv2d(y, self.weight) + F.conv2d(curved, self.branch)
+        return inverse_haar(bands + style[:, channels:, None, None])
 
 
 class MobileStyleGAN(nn.Module):
     """Generator: z or W+ -> image RGB [n,3,size,size], about [-1.4,1.3], to be clamped to [-1,1].
 
     `channels`: features after each level from 4x4 up (the last level's head doubles the size, so
-    (512,)*5 + (256, 128, 64) gives 1024). `head_sizes`: lower sizes that have a head of their own.
+    (512,)*5 + (256, 128, 64) gives 1024). `head_sizes`: sizes below the full one that have a
+    trained head of their own and so need not compute the levels above. Without one, half of the
+    full size is exact, from the LL band alone.
     Styles in order: the 4x4 layer; up, conv1, conv2 of each level; to_rgb.
     """
 
@@ -162,7 +183,7 @@ class MobileStyleGAN(nn.Module):
         )
         self.to_rgb = ToRGB(w_dim, channels[-1])
         self.heads = nn.ModuleDict(
-            {str(size): SizeHead(self.channels[size // 2]) for size in sorted(head_sizes)}
+            {str(size): SizeHead(w_dim, self.channels[size // 2]) for size in sorted(head_sizes)}
         )
 
     @property
@@ -180,7 +201,7 @@ class MobileStyleGAN(nn.Module):
     @property
     def sizes(self) -> tuple[int, ...]:
         """The image sizes that this generator can give."""
-        return (*sorted(int(size) for size in self.heads), self.out_size)
+        return tuple(sorted({*map(int, self.heads), self.out_size // 2, self.out_size}))
 
     def mapping(self, z: Tensor) -> Tensor:
         """z [n,w_dim] of unit normal numbers -> w [n,w_dim]."""
@@ -191,14 +212,21 @@ class MobileStyleGAN(nn.Module):
 
     def num_styles_for(self, size: int) -> int:
         """How many leading styles an image of this size depends on."""
-        if size == self.out_size:
-            return self.num_styles
-        return 3 * self.levels.index(size) + 2
+        if str(size) in self.heads:
+            return 3 * self.levels.index(size) + 2
+        return self.num_styles
 
     def styles(self, w_plus: Tensor, size: int | None = None) -> list[Tensor]:
-        """W+ [n,k,w_dim] -> styles [n,c] of each layer; only those that `size` needs, if given."""
-        count = self.num_styles if size is None else self.num_styles_for(self._checked(size))
-        return [affine(w_plus[:, i]) for i, affine in enumerate(self.affines[:count])]
+        """W+ [n,k,w_dim] -> styles [n,c] of the layers that an image of `size` needs.
+
+        For a size with a head of its own, the last entry is the style of that head.
+        """
+        size = self._checked(self.out_size if size is None else size)
+        count = self.num_styles_for(size)
+        styles = [affine(w_plus[:, i]) for i, affine in enumerate(self.affines[:count])]
+        if str(size) in self.heads:
+            styles[-1] = self.heads[str(size)].style(w_plus[:, count - 1], styles[-1])
+        return styles
 
     def synthesis(
         self, w_plus: Tensor, conditions: Conditions | None = None, size: int | None = None
@@ -218,12 +246,15 @@ class MobileStyleGAN(nn.Module):
         conditions: Conditions | None = None,
         size: int | None = None,
     ) -> Tensor:
-        """Styles [n,c] of each layer -> image [n,3,size,size]."""
+        """Styles [n,c] of each layer, as `styles(..., size)` gives them -> image [n,3,size,size]."""
         size = self._checked(self.out_size if size is None else size)
-        x = self.features(styles, conditions, last=size // 2)
-        if size == self.out_size:
-            return self.to_rgb(x, styles[self.num_styles - 1])
-        return self.heads[str(size)](x, styles[self.num_styles_for(size) - 1])
+        if str(size) in self.heads:
+            x = self.features(styles, conditions, last=size // 2)
+            head = self.heads[str(size)]
+        else:
+            x = self.features(styles, conditions, last=self.out_size // 2)
+            head = self.to_rgb if size == self.out_size else self.to_rgb.half
+        return head(x, styles[self.num_styles_for(size) - 1])
 
     def features(
         self, styles: Sequence[Tensor], conditions: Conditions | None, last: int

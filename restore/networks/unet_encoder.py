@@ -47,9 +47,7 @@ class UNetTrunk(nn.Module):
         self.stem = nn.Conv2d(3 * self.shuffle**2, channels[0], 3, padding=1)
         self.down_blocks = nn.ModuleList(ResidualBlock(c) for c in channels)
         pairs = list(zip(channels, channels[1:], strict=False))
-        self.downs = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs
-        )
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
         self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
         self.up_blocks = nn.ModuleList(ResidualBlock(a) for a, _ in pairs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -20,7 +21,8 @@ class SizeHeadOptions:
     fit_images: int = 48
     train_images: int = 1200
     batch_size: int = 2
-    learning_rate: float = 2e-4  # Adam, cosine to zero, on weights for features of unit size
+    learning_rate: float = 3e-4  # Adam, on weights for features of unit size; cosine to zero
+    warmup_steps: int = 20
     max_minutes: float = 30.0
     seed: int = 0
     truncation: tuple[float, float] = (0.6, 1.0)  # uniform per sample
@@ -46,21 +48,21 @@ def shrunken(image: Tensor, size: int) -> Tensor:
 
 
 class _Taps:
-    """The styled features that each head reads, taken while the full-size image is made."""
+    """The features that each head reads and what its style comes from, beside the full image."""
 
     def __init__(self, generator: MobileStyleGAN) -> None:
         self.generator = generator
 
     @torch.no_grad()
-    def __call__(self, w_plus: Tensor) -> tuple[dict[int, Tensor], Tensor]:
-        """Codes -> (head size -> features [n,c,size/2,size/2] x style, full-size image)."""
+    def __call__(self, w_plus: Tensor) -> tuple[dict[int, tuple[Tensor, Tensor, Tensor]], Tensor]:
+        """Codes -> (head size -> features [n,c,size/2,size/2], up style [n,c], w), full image."""
         g = self.generator
         styles = g.styles(w_plus)
         x = g.conv_4(g.const.expand(w_plus.shape[0], -1, -1, -1), styles[0])
         taps = {}
         for i, level in enumerate(g.levels):
             if str(level) in g.heads:
-                taps[level] = x * styles[1 + 3 * i][:, :, None, None]
+                taps[level] = (x, styles[1 + 3 * i], w_plus[:, 1 + 3 * i])
             x = g.blocks[str(level)](x, styles[1 + 3 * i : 4 + 3 * i], None)
         return taps, g.to_rgb(x, styles[-1])
 
@@ -74,9 +76,9 @@ def fit_heads(generator: MobileStyleGAN, options: SizeHeadOptions) -> None:
     for start in range(0, options.fit_images, options.batch_size):
         count = min(options.batch_size, options.fit_images - start)
         features, image = taps(draw_w_plus(generator, count, draws, options.truncation))
-        for size, x in features.items():
+        for size, (x, up_style, _) in features.items():
             target = haar(shrunken(image, size)).movedim(1, -1).reshape(-1, 12).double()
-            flat = x.movedim(1, -1).reshape(-1, x.shape[1])
+            flat = (x * up_style[:, :, None, None]).movedim(1, -1).reshape(-1, x.shape[1])
             flat = torch.cat([flat, flat.new_ones(len(flat), 1)], 1)
             gram = (flat.T @ flat).double()
             grams[size] = grams.get(size, 0) + gram
@@ -84,54 +86,59 @@ def fit_heads(generator: MobileStyleGAN, options: SizeHeadOptions) -> None:
     for size, gram in grams.items():
         ridge = 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
         solution = torch.linalg.solve(gram + ridge, rights[size]).float()
+        # Channels differ in size by orders of magnitude; the depthwise step evens them out, so
+        # that the optimiser meets weights of one scale.
+        rms = (gram.diagonal()[:-1] / gram[-1, -1]).sqrt().float().clamp_min(1e-4)
         head = generator.heads[str(size)]
         with torch.no_grad():
-            head.weight.copy_(solution[:-1].T[:, :, None, None])
-            head.bias.copy_(solution[-1])
+            head.depthwise.zero_()[:, 0, 1, 1] = 1 / rms
+            head.weight.copy_((solution[:-1] * rms[:, None]).T[:, :, None, None])
+            head.offset.bias.copy_(solution[-1])
 
 
 def train_heads(
     generator: MobileStyleGAN,
     options: SizeHeadOptions,
     keep_going: Callable[[], bool] = lambda: True,
+    on_image: Callable[[Tensor, Tensor], None] | None = None,
 ) -> Iterator[tuple[int, dict[int, float]]]:
     """Train all heads on detached features; yields (images seen, size -> mean squared error).
 
-    The generator itself is not touched: its full-size path stays bit-equal.
+    The generator itself is not touched: its full-size path stays bit-equal. `on_image` gets the
+    codes [n,k,w_dim] and full-size images of each step, so that they can be kept.
     """
     draws = torch.Generator().manual_seed(options.seed + 1)
     taps = _Taps(generator)
-    with torch.no_grad():
-        features, _ = taps(draw_w_plus(generator, 4, draws, options.truncation))
-        # Channels differ in size by orders of magnitude; Adam wants weights of one scale.
-        sizes = {s: x.square().mean((0, 2, 3)).sqrt()[None, :, None, None].clamp_min(1e-4)
-                 for s, x in features.items()}
-    heads = {size: generator.heads[str(size)] for size in sizes}
-    scaled = {size: (heads[size].weight * sizes[size]).detach().requires_grad_() for size in sizes}
-    others = [p for head in heads.values() for p in (head.depthwise, head.bias)]
-    optimiser = torch.optim.Adam([*scaled.values(), *others], options.learning_rate, (0.9, 0.99))
+    heads = {int(size): head for size, head in generator.heads.items()}
+    optimiser = torch.optim.Adam(
+        generator.heads.parameters(), options.learning_rate, betas=(0.9, 0.99)
+    )
     steps = max(1, options.train_images // options.batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser,
+        lambda step: (
+            min(1.0, (step + 1) / options.warmup_steps)
+            * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+        ),
+    )
     for step in range(steps):
         if not keep_going():
             return
-        features, image = taps(
-            draw_w_plus(generator, options.batch_size, draws, options.truncation)
-        )
+        w_plus = draw_w_plus(generator, options.batch_size, draws, options.truncation)
+        features, image = taps(w_plus)
         losses = []
-        for size, x in features.items():
-            made = heads[size].from_styled(x, scaled[size] / sizes[size])
-            losses.append(F.mse_loss(made, shrunken(image, size)))
+        for size, (x, up_style, w) in features.items():
+            head = heads[size]
+            losses.append(F.mse_loss(head(x, head.style(w, up_style)), shrunken(image, size)))
         errors = torch.stack(losses)
         optimiser.zero_grad(set_to_none=True)
         # The logarithm gives every size the same say, whatever its error.
         errors.log().sum().backward()
         optimiser.step()
         schedule.step()
-        with torch.no_grad():
-            for size, head in heads.items():
-                head.weight.copy_(scaled[size] / sizes[size])
-        yield (step + 1) * options.batch_size, dict(zip(sizes, errors.tolist(), strict=True))
+        if on_image is not None:
+            on_image(w_plus, image)
+        yield (step + 1) * options.batch_size, dict(zip(heads, errors.tolist(), strict=True))
 
 
 def head_psnr(generator: MobileStyleGAN, count: int = 16, seed: int = 1234) -> dict[int, float]:
@@ -142,8 +149,9 @@ def head_psnr(generator: MobileStyleGAN, count: int = 16, seed: int = 1234) -> d
     with torch.no_grad():
         for _ in range(count):
             features, image = taps(draw_w_plus(generator, 1, draws))
-            for size, x in features.items():
-                made = generator.heads[str(size)].from_styled(x)
+            for size, (x, up_style, w) in features.items():
+                head = generator.heads[str(size)]
+                made = head(x, head.style(w, up_style))
                 error = F.mse_loss(made, shrunken(image, size)).clamp_min(1e-12)
                 errors.setdefault(size, []).append(float(10 * torch.log10(4 / error)))
     return {size: sum(values) / len(values) for size, values in errors.items()}
