@@ -1,4 +1,4 @@
-"""The Haar wavelet step of MobileStyleGAN: four sub-bands to one image of twice the size, and back."""
+"""The Haar wavelet step of MobileStyleGAN: sub-bands to an image of twice the size, and back."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ def inverse_haar(bands: Tensor) -> Tensor:
     The first c channels are LL; the other 3c belong in threes (LH, HL, HH) to their channel
     (MobileStyleGAN, arXiv 2104.04767, section 3.2, in the channel order of its public weights).
     """
-    n, channels, h, w = bands.shape
-    c = channels // 4
+    c = bands.shape[1] // 4
     ll = bands[:, :c]
     lh, hl, hh = bands[:, c:].unflatten(1, (c, 3)).unbind(2)
     top, bottom = ll + lh, ll - lh

@@ -1,4 +1,4 @@
-"""MobileStyleGAN (arXiv 2104.04767): depthwise-separable modulated convolutions and Haar wavelets."""
+"""MobileStyleGAN (arXiv 2104.04767): depthwise-separable styled convolutions, Haar wavelets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SLOPE = 0.2  # of every leaky ReLU, in the published graph too
 
 
 class Affine(nn.Module):
-    """w [n,w_dim] -> style [n,c]; the fan-in gain of the original is folded into weight and bias."""
+    """w [n,w_dim] -> style [n,c]; the original's fan-in gain is folded into weight and bias."""
 
     def __init__(self, w_dim: int, channels: int) -> None:
         super().__init__()
@@ -246,7 +246,7 @@ class MobileStyleGAN(nn.Module):
         conditions: Conditions | None = None,
         size: int | None = None,
     ) -> Tensor:
-        """Styles [n,c] of each layer, as `styles(..., size)` gives them -> image [n,3,size,size]."""
+        """Styles [n,c] of each layer, from `styles(..., size)` -> image [n,3,size,size]."""
         size = self._checked(self.out_size if size is None else size)
         if str(size) in self.heads:
             x = self.features(styles, conditions, last=size // 2)

@@ -1,8 +1,9 @@
-"""The degradation-aware encoder: a U-Net that reads codes, SFT maps and what was done to the face."""
+"""The degradation-aware encoder: a U-Net that reads codes, SFT maps and the degradation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ class ResidualBlock(nn.Module):
 
 
 class UNetTrunk(nn.Module):
-    """Crop [n,3,s,s] -> features of each level, coarse ones from the way down, fine from the way up.
+    """Crop [n,3,s,s] -> features of each level, on the way down and on the way up.
 
     The crop is un-shuffled to the trunk's size first, so the cost hardly depends on the crop size.
     `channels`: of the trunk size and each halving down to 4x4.
@@ -46,7 +47,7 @@ class UNetTrunk(nn.Module):
         self.levels = tuple(trunk_size >> i for i in range(len(channels)))
         self.stem = nn.Conv2d(3 * self.shuffle**2, channels[0], 3, padding=1)
         self.down_blocks = nn.ModuleList(ResidualBlock(c) for c in channels)
-        pairs = list(zip(channels, channels[1:], strict=False))
+        pairs = list(pairwise(channels))
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
         self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
         self.up_blocks = nn.ModuleList(ResidualBlock(a) for a, _ in pairs)

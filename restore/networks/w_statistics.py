@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from restore.networks.mobile_stylegan import MobileStyleGAN
 
 
-def w_statistics(generator: nn.Module, count: int = 65536, seed: int = 0) -> tuple[Tensor, Tensor]:
+def w_statistics(
+    generator: MobileStyleGAN, count: int = 65536, seed: int = 0
+) -> tuple[Tensor, Tensor]:
     """Mean [w_dim] and covariance [w_dim,w_dim] float32 of w over `count` unit normal z."""
     draws = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         w = torch.cat(
             [
-                generator.mapping(torch.randn(4096, generator.w_dim, generator=draws))  # type: ignore[operator]  # noqa: E501
+                generator.mapping(torch.randn(4096, generator.w_dim, generator=draws))
                 for _ in range(max(1, count // 4096))
             ]
         ).double()

@@ -1,4 +1,4 @@
-"""Keep freed memory in the process: on a CPU the page faults of a step can cost more than its maths."""
+"""Keep freed memory in the process: page faults can cost a CPU more than a step's maths."""
 
 from __future__ import annotations
 
