@@ -99,7 +99,7 @@ _OURS = {
 def _named(name: str, module: str, builder: str) -> Any:
     """A builder under the name it is registered with; BasicSR calls it with the block's keys."""
 
-    def build(**arguments: Any) -> Any:  # noqa: ANN401
+    def build(**arguments: Any) -> Any:
         return getattr(importlib.import_module(module), builder)(**arguments)
 
     build.__name__ = name

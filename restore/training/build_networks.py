@@ -101,8 +101,13 @@ def build_generator(options: GeneratorOptions, plugins: tuple[str, ...] = ()) ->
         network.decoder.requires_grad_(not options.fix_decoder)
     if isinstance(options, MobileRestorerOptions) and options.train_head:
         assert isinstance(network, PriorRestorer)
-        head = network.decoder.heads[str(options.crop_size)]  # type: ignore[index, union-attr]
-        head.requires_grad_(True)
+        heads = network.decoder.heads  # type: ignore[union-attr]
+        if str(options.crop_size) not in heads:  # type: ignore[operator]
+            raise OptionError(
+                f"network_g.train_head: the decoder has no head of {options.crop_size} px; "
+                f"its head_sizes are {list(options.head_sizes)}"
+            )
+        heads[str(options.crop_size)].requires_grad_(True)  # type: ignore[index]
     if isinstance(options, MobileStyleGANOptions) and options.load_path:
         fill_decoder(network, options.load_path)
     return network

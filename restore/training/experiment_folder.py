@@ -49,17 +49,19 @@ class ExperimentFolder:
             shutil.copyfile(option_file, self.root / option_file.name)
         (self.root / "resolved_options.yml").write_text(resolved, encoding="utf-8")
 
+    def save_best(self, name: str, network: nn.Module, average: nn.Module | None) -> None:
+        """`NAME_best.pth`, replaced as a whole."""
+        write_atomically(_content(network, average), self.models / f"{name}_best.pth")
+
     def save_weights(
         self, name: str, step: int, network: nn.Module, average: nn.Module | None, keep: int
     ) -> None:
         """`NAME_STEP.pth` and `NAME_latest.pth`: `params` and, where averaged, `params_ema`.
 
         Frozen weights that both share are stored once. Numbered files older than the newest
-        `keep` are removed.
+        `keep` are removed; 0 keeps all.
         """
-        content = {"params": _plain(network)}
-        if average is not None:
-            content["params_ema"] = _plain(average)
+        content = _content(network, average)
         numbered = self.models / f"{name}_{step}.pth"
         latest = self.models / f"{name}_latest.pth"
         write_atomically(content, numbered)
@@ -70,13 +72,22 @@ class ExperimentFolder:
         except OSError:  # a file system without hard links
             shutil.copyfile(numbered, part)
         os.replace(part, latest)
+        if keep == 0:
+            return
         steps = sorted(
             int(p.stem[len(name) + 1 :])
             for p in self.models.glob(f"{name}_*.pth")
             if p.stem[len(name) + 1 :].isdigit()
         )
-        for old in steps[: -max(1, keep)]:
+        for old in steps[:-keep]:
             (self.models / f"{name}_{old}.pth").unlink(missing_ok=True)
+
+
+def _content(network: nn.Module, average: nn.Module | None) -> dict[str, dict[str, torch.Tensor]]:
+    content = {"params": _plain(network)}
+    if average is not None:
+        content["params_ema"] = _plain(average)
+    return content
 
 
 def _plain(network: nn.Module) -> dict[str, torch.Tensor]:

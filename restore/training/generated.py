@@ -83,9 +83,7 @@ class FaceBank:
         image = g.synthesis(w_plus, size=o.size).clamp(-1, 1)
         return ((image.float() + 1) * 127.5).round().to(torch.uint8), w_plus
 
-    def _codes(
-        self, purpose: str, numbers: list[int], z_dim: int, device: torch.device
-    ) -> Tensor:
+    def _codes(self, purpose: str, numbers: list[int], z_dim: int, device: torch.device) -> Tensor:
         g, (low, high) = self.generator, self.options.truncation
         w = g.mapping(self.draws.normal(purpose, numbers, z_dim).to(device))
         drawn = self.draws.uniform(f"{self.options.name}.psi", numbers)

@@ -112,12 +112,16 @@ class Log:
             sink.close()
 
 
-def open_log(folder: Path, name: str, first: bool, tensorboard: bool) -> Log:
+def open_log(
+    folder: Path, name: str, first: bool, tensorboard: bool = False, table: bool = True
+) -> Log:
     """The log of the first rank: text, CSV and, if asked, TensorBoard; silent on others."""
     if not first:
         return Log([])
     text = TextSink(folder, name)
-    sinks: list[Any] = [text, CsvSink(folder / "metrics.csv")]
+    sinks: list[Any] = [text]
+    if table:
+        sinks.append(CsvSink(folder / "metrics.csv"))
     if tensorboard:
         sinks.append(TensorBoardSink(folder / "tb_logger"))
     return Log(sinks, text.logger)

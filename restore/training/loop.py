@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -47,6 +47,7 @@ class Run:
     ranks: Ranks
     progress: Progress
     validate: Callable[[Progress], Mapping[str, float]] | None = None
+    last_validation: dict[str, float] = field(default_factory=dict)
     after_save: Callable[[Progress], None] | None = None
     """Called on the first rank after each save, to export what the run ships."""
 
@@ -95,9 +96,7 @@ class _Due:
     ending: str
 
 
-def _due(
-    run: Run, clock: Clock, saved: Clock, validated: Clock, received: str | None
-) -> _Due:
+def _due(run: Run, clock: Clock, saved: Clock, validated: Clock, received: str | None) -> _Due:
     """What follows this step, the same on all ranks: the first one's clocks, anyone's signal."""
     pace, step, first = run.pace, run.progress.step, run.ranks.first
     flags = torch.tensor(
@@ -126,7 +125,10 @@ def _passed(since: Clock, minutes: float | None) -> bool:
 
 def _validate(run: Run) -> None:
     assert run.validate is not None
-    run.log.write("val", run.progress, run.validate(run.progress))
+    values = run.validate(run.progress)
+    run.log.write("val", run.progress, values)
+    run.last_validation.clear()
+    run.last_validation.update(values)
 
 
 def save(run: Run) -> None:

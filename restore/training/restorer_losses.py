@@ -210,9 +210,7 @@ def encoder_terms(
     return terms
 
 
-def _part_terms(
-    losses: RestorerLosses, image: Tensor, batch: RestorerBatch
-) -> dict[str, Tensor]:
+def _part_terms(losses: RestorerLosses, image: Tensor, batch: RestorerBatch) -> dict[str, Tensor]:
     w = losses.weights
     if not losses.parts or batch.boxes is None or not (w.parts_gan or w.parts_style):
         return {}

@@ -134,9 +134,7 @@ class RestorerTask:
             logged |= self.stepper.step(self.trained.optimisers["net_d"], computes)
         if trains_parts:
             pairs = list(zip(batches, fakes, strict=True))
-            computes = [
-                partial(parts_step, self.losses.parts, self.losses, b, f) for b, f in pairs
-            ]
+            computes = [partial(parts_step, self.losses.parts, self.losses, b, f) for b, f in pairs]
             logged |= self.stepper.step(self.trained.optimisers["net_d_parts"], computes)
         return logged
 

@@ -41,12 +41,13 @@ def write_atomically(content: Any, path: Path) -> None:
 
 
 def save_state(folder: Path, step: int, content: Mapping[str, Any], keep: int = 2) -> Path:
-    """Write `STEP.state` and remove all but the newest `keep` of the folder."""
+    """Write `STEP.state` and remove all but the newest `keep` of the folder (0: none)."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{step}.state"
     write_atomically({"format": FORMAT, **content}, path)
-    for old in states_of(folder)[: -max(1, keep)]:
-        old.unlink(missing_ok=True)
+    if keep > 0:
+        for old in states_of(folder)[:-keep]:
+            old.unlink(missing_ok=True)
     return path
 
 

@@ -81,9 +81,7 @@ def path_step(
     """The path length regulariser, in float32; also the new running mean of lengths []."""
     with torch.autocast(latents.w_plus.device.type, enabled=False):
         image = generated(generator, latents)
-        penalty, new_mean = path_length_penalty(
-            image, latents.w_plus, mean_length, latents.noise
-        )
+        penalty, new_mean = path_length_penalty(image, latents.w_plus, mean_length, latents.noise)
     loss = weight * penalty.mean()
     return (loss, {"l_g_path": penalty.mean(), "path_length": new_mean}), new_mean
 

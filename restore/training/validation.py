@@ -74,7 +74,7 @@ def validate_set(
             columns["@lq"].update(pair.lq, pair.gt, pair.mask)
     values = {}
     for index, (label, suite) in enumerate(columns.items()):
-        for metric, value in _merged(suite, suites, ranks).result().items():
+        for metric, value in merged_over_ranks(suite, suites, ranks).result().items():
             values[f"{validation.name}/{metric}{label if index else ''}"] = value
     return values
 
@@ -106,7 +106,9 @@ def shard(count: int, batch_size: int, ranks: Ranks) -> Iterator[list[int]]:
         yield own[start : start + batch_size]
 
 
-def _merged(suite: MetricSuite, suites: Callable[[], MetricSuite], ranks: Ranks) -> MetricSuite:
+def merged_over_ranks(
+    suite: MetricSuite, suites: Callable[[], MetricSuite], ranks: Ranks
+) -> MetricSuite:
     """The suite with the states of all ranks; a rank without pictures has none."""
     if ranks.world == 1:
         return suite
