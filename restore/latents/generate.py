@@ -1,0 +1,85 @@
+"""Faces of people who do not exist: a generator, seeds and a size in, RGB uint8 out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from restore.checkpoints.load import load_network
+from restore.errors import CheckpointError, InputError
+from restore.latents.spaces import Generator, z_of_seeds, z_to_w_plus
+from restore.networks.mobile_stylegan import MobileStyleGAN
+from restore.networks.stylegan2_generator import StyleGAN2Generator
+
+
+def load_generator(path_or_name: str | os.PathLike[str] = "default-prior") -> Generator:
+    """The generator of a weights file or named model; of a restorer its decoder is taken.
+
+    Raises CheckpointError where the file holds no generator that can be sampled.
+    """
+    network = load_network(path_or_name)
+    network = getattr(network, "decoder", network)
+    if not isinstance(network, (MobileStyleGAN, StyleGAN2Generator)):
+        raise CheckpointError(
+            f"{path_or_name} holds a {type(network).__name__}; expected a generator "
+            "(MobileStyleGAN or StyleGAN2) or a restorer with one as decoder"
+        )
+    return network
+
+
+def native_sizes(generator: Generator) -> tuple[int, ...]:
+    """The image sizes in px that the generator gives by itself, smallest first.
+
+    A StyleGAN2 is only ever asked for its full size: its lower levels are unfinished images.
+    """
+    return generator.sizes if isinstance(generator, MobileStyleGAN) else (generator.out_size,)
+
+
+@torch.no_grad()
+def render(generator: Generator, w_plus: Tensor, size: int | None = None) -> Tensor:
+    """W+ [n,k,w_dim] -> images [n,3,size,size] RGB in [-1,1]; `size` from 16 px to the full one.
+
+    The smallest native size that is large enough is painted and, if it is larger, shrunk.
+    Raises InputError for a size that the generator cannot give.
+    """
+    size = generator.out_size if size is None else size
+    sizes = native_sizes(generator)
+    if not 16 <= size <= generator.out_size:
+        raise InputError(
+            f"size {size} cannot be painted; this generator gives 16 to {generator.out_size} px"
+        )
+    native = next(s for s in sizes if s >= size)
+    image = generator.synthesis(w_plus, size=native).clamp(-1, 1)
+    if native == size:
+        return image
+    if native % size == 0:
+        return F.avg_pool2d(image, native // size)
+    shrunk = F.interpolate(
+        image, size=(size, size), mode="bicubic", antialias=True, align_corners=False
+    )
+    return shrunk.clamp(-1, 1)
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Images [n,3,h,w] RGB in [-1,1] -> uint8 [n,h,w,3]."""
+    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def generate_faces(
+    generator: Generator, seeds: Sequence[int], truncation: float = 1.0, size: int | None = None
+) -> Iterator[np.ndarray]:
+    """One face per seed, RGB uint8 [size,size,3], painted one at a time to bound the memory.
+
+    `truncation`: ψ in [0,1], 1 the whole variety, 0 the mean face.
+    """
+    if not 0 <= truncation <= 1.5:
+        raise InputError(f"truncation {truncation} is out of range; expected 0 to 1 (at most 1.5)")
+    for seed in seeds:
+        w_plus = z_to_w_plus(generator, z_of_seeds(generator, [seed]), truncation)
+        yield to_uint8(render(generator, w_plus, size))[0]
