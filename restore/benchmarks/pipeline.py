@@ -25,8 +25,8 @@ def composed_photo(face: np.ndarray, megapixels: float, count: int) -> np.ndarra
     """A 4:3 photo uint8 [h,w,3] with `count` copies of a face crop [s,s,3] on a grid."""
     import cv2
 
-    height = int(round((megapixels * 1e6 * 3 / 4) ** 0.5))
-    width = int(round(height * 4 / 3))
+    height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
+    width = round(height * 4 / 3)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     photo = np.stack([120 + 40 * x / width, 130 + 30 * y / height, 110 + 0 * x], -1)
     photo = photo.astype(np.uint8)
