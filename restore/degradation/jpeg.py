@@ -136,7 +136,7 @@ def _dct_matrix(like: Tensor) -> Tensor:
 
 
 def _quantise(coefficients: Tensor, step: Tensor) -> Tensor:
-    """libjpeg's: coefficients to whole eighths (jfdctint), then halves away from zero (jcdctmgr)."""
+    """libjpeg's: coefficients to whole eighths (jfdctint); halves away from zero (jcdctmgr)."""
     eighths = (coefficients * 8).round_()
     return (eighths.abs().div_(step * 8).add_(0.5).floor_()).copysign_(eighths)
 
