@@ -56,11 +56,11 @@ def test(arguments: argparse.Namespace) -> int:
             if not ranks.first:
                 continue
             for name, value in values.items():
-                print(f"{name}\t{value:.5g}")
+                sys.stdout.write(f"{name}\t{value:.5g}\n")
             if options.val.save_img:
                 path_of_grid = folder / f"{one.name}.png"
                 save_pictures(restore, one, dials, options.val.num_images_saved, path_of_grid)
-                print(f"pictures\t{path_of_grid}")
+                sys.stdout.write(f"pictures\t{path_of_grid}\n")
     finally:
         stop_ranks(ranks)
     return 0

@@ -40,7 +40,7 @@ def loss_weights(train: TrainOptions) -> LossWeights:
         pyramid_until=train.remove_pyramid_loss,
         lpips=look.perceptual_weight if look is not None and is_lpips else 0.0,
         perceptual=look.perceptual_weight if look is not None and not is_lpips else 0.0,
-        style=look.style_weight if look is not None and not is_lpips else 0.0,
+        style=look.style_weight if look is not None else 0.0,
         identity=l1 * train.identity_weight,
         degradation=train.degradation_weight,
         degradation_shares=train.degradation_weights,
@@ -73,6 +73,9 @@ def build_losses(
         network = load_feature_network(_path_of(look)).to(device)
         if look.type == "LPIPSLoss":
             lpips = build_lpips(network, look.heads_path).to(device)
+            if look.style_weight:
+                layers = (1.0,) * len(network.channels)  # type: ignore[arg-type]
+                perceptual = VggPerceptualLoss(network, layers)
         else:
             layers = tuple(look.layer_weights.values())
             perceptual = VggPerceptualLoss(network, layers, style=look.style_weight > 0)

@@ -25,6 +25,7 @@ from restore.config.network_options import (
     PluginNetworkOptions,
     StyleGAN2Options,
 )
+from restore.config.schema import Options
 from restore.errors import CheckpointError, OptionError
 from restore.losses.feature_files import load_feature_network
 from restore.networks.mobile_restorer import build_mobile_restorer
@@ -33,8 +34,8 @@ from restore.networks.patch_discriminator import PatchDiscriminator
 from restore.networks.prior_restorer import PriorRestorer
 from restore.networks.stylegan2_discriminator import build_discriminator
 from restore.networks.stylegan2_generator import build_stylegan2
+from restore.networks.w_statistics import w_statistics
 from restore.training.restorer_step import Judge
-from restore.training.size_heads import mean_w
 
 PLUGIN_NAMES = {"basicsr": "restore.compat.basicsr"}
 """Short names of plugin modules in `type: NAME:NETWORK`."""
@@ -130,7 +131,7 @@ def fill_decoder(decoder: nn.Module, path: str) -> None:
         )
     decoder.load_state_dict({k: v for k, v in tensors.items() if k in own}, strict=False)
     if "w_mean" in own and "w_mean" not in tensors:
-        decoder.w_mean.copy_(mean_w(decoder, 16384)[0])  # type: ignore[operator, arg-type]
+        decoder.w_mean.copy_(w_statistics(decoder, 16384)[0])  # type: ignore[operator, arg-type]
     lacking = [k for k in own if k not in tensors and k != "w_mean"]
     if lacking:
         _log.warning("%s has no %s; they start at random", path, ", ".join(lacking[:4]))
@@ -273,3 +274,11 @@ def _read(path: str, key: str | None) -> dict[str, Tensor]:
         if key is None:
             raise
         return read_state_dict(path).tensors
+
+
+def fill_judge(options: Options, judge: Judge | None) -> None:
+    """Fill the discriminator from path.pretrain_network_d, where there are both."""
+    path = options.path.pretrain_network_d
+    if judge is not None and path is not None:
+        strict = options.path.strict_load_d is not False
+        fill_network(judge.network, path, options.path.param_key_d, strict, "network_d")

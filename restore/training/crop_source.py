@@ -9,13 +9,15 @@ import numpy as np
 import torch
 
 from restore.config.data_options import FaceDatasetOptions
+from restore.config.schema import Options
 from restore.data.batch import Batch, collate
 from restore.data.device_crops import DeviceCrops, device_crops_fit
 from restore.data.face_dataset import Draw, FaceDataset, FaceSample
+from restore.data.frame import FrameJitter
 from restore.data.loader import open_dataset
 from restore.data.sampler import SampleOrder, source_balance
 from restore.errors import InputError
-from restore.training.faces_in_frame import Crops
+from restore.training.faces_in_frame import Crops, Framing
 
 
 class OrderedCrops:
@@ -76,6 +78,22 @@ class OrderedCrops:
         if place in self._ahead:
             return self._ahead[place]
         return self._pool.submit(self.dataset.__getitem__, self.draw_of(place))
+
+
+def train_set_of(options: Options) -> FaceDatasetOptions:
+    """The block datasets.train, which the schema holds to be a set of good faces."""
+    block = options.train_set
+    assert isinstance(block, FaceDatasetOptions)
+    return block
+
+
+def framing_of(options: FaceDatasetOptions, size: int) -> Framing:
+    """How the crops of a training set get into the frame."""
+    frame = options.frame
+    jitter = None
+    if frame.jitter_scale or frame.jitter_rotation or frame.jitter_shift:
+        jitter = FrameJitter(frame.jitter_scale, frame.jitter_rotation, frame.jitter_shift)
+    return Framing(options.out_size or size, frame.zoom, frame.centre, jitter)
 
 
 def open_crops(

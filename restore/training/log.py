@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from restore.config.schema import Options
 from restore.errors import MissingExtraError
 from restore.training.progress import Progress
 
@@ -112,18 +113,45 @@ class Log:
             sink.close()
 
 
-def open_log(
-    folder: Path, name: str, first: bool, tensorboard: bool = False, table: bool = True
-) -> Log:
-    """The log of the first rank: text, CSV and, if asked, TensorBoard; silent on others."""
+class WandbSink:
+    """Weights and Biases; raises `MissingExtraError` without the package."""
+
+    def __init__(self, folder: Path, name: str, project: str, resume_id: str | None) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise MissingExtraError("wandb", "train", "logger.wandb") from error
+        self._run: Any = wandb.init(
+            project=project,
+            name=name,
+            id=resume_id,
+            resume="allow" if resume_id else None,
+            dir=str(folder),
+        )
+
+    def write(self, kind: str, progress: Progress, values: Mapping[str, float]) -> None:
+        """One row."""
+        row = {f"{kind}/{name}": value for name, value in values.items()}
+        self._run.log({**row, "images": progress.images}, step=progress.step)
+
+    def close(self) -> None:
+        """End the run."""
+        self._run.finish()
+
+
+def open_log(folder: Path, options: Options, first: bool) -> Log:
+    """The log of the first rank: text, CSV and what the options ask for; silent on others."""
     if not first:
         return Log([])
-    text = TextSink(folder, name)
+    logger = options.logger
+    text = TextSink(folder, options.name)
     sinks: list[Any] = [text]
-    if table:
+    if logger.use_csv:
         sinks.append(CsvSink(folder / "metrics.csv"))
-    if tensorboard:
+    if logger.use_tb_logger:
         sinks.append(TensorBoardSink(folder / "tb_logger"))
+    if logger.wandb.project is not None:
+        sinks.append(WandbSink(folder, options.name, logger.wandb.project, logger.wandb.resume_id))
     return Log(sinks, text.logger)
 
 

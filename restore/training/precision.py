@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from restore.config.schema import Options
 from restore.training.distributed import Ranks, average_gradients
 from restore.training.stop import TrainingError
 
@@ -92,3 +93,10 @@ class Stepper:
         """Take back a loss scale; empty outside fp16."""
         if state:
             self.scaler.load_state_dict(dict(state))
+
+
+def stepper_of(options: Options, ranks: Ranks) -> Stepper:
+    """The stepper that an option file asks for."""
+    train = options.train
+    assert train is not None
+    return Stepper(ranks, train.precision, train.clip_grad_norm, train.skip_nonfinite)

@@ -174,7 +174,8 @@ def restorer_terms(
         terms["l_g_lpips"] = w.lpips * to_features * losses.lpips(image, gt, mask)
     if losses.perceptual is not None:
         perceptual, style = losses.perceptual(image, gt, mask)
-        terms["l_g_percep"] = w.perceptual * to_features * perceptual
+        if w.perceptual:
+            terms["l_g_percep"] = w.perceptual * to_features * perceptual
         if w.style:
             terms["l_g_style"] = w.style * to_features * style
     if losses.identity is not None and w.identity:

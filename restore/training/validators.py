@@ -17,6 +17,7 @@ from restore.losses.feature_files import (
     load_landmark_network,
     load_lpips_heads,
 )
+from restore.metrics.lpips import lpips_measure
 from restore.metrics.measure import MeanMetric, Metric
 from restore.metrics.niqe import load_niqe
 from restore.metrics.psnr_ssim import psnr, ssim
@@ -29,6 +30,7 @@ from restore.training.prior_validation import validate_prior
 from restore.training.progress import Progress
 from restore.training.recipes import mixture_of
 from restore.training.restorer_losses import paint
+from restore.training.sizes import sizes_of
 from restore.training.task import Task
 from restore.training.validation import (
     Restore,
@@ -48,11 +50,7 @@ def build_validator(
     """What `fit` calls to validate, or None without validation sets."""
     if not options.val_sets:
         return None
-    tools = {name: _tool(block, ranks) for name, block in options.val.metrics.items()}
-
-    def suites() -> MetricSuite:
-        return MetricSuite(tools, {name: name for name in tools})
-
+    suites = suites_of(options, ranks)
     if isinstance(task, PriorTask):
         return _prior_validator(options, task, suites, folder, ranks)
     restore = restorer_of(task.trained.averages["net_g"], options, ranks)
@@ -78,8 +76,6 @@ def build_validator(
 
 def open_sets(options: Options, ranks: Ranks) -> list[ValidationSet]:
     """The validation sets of an option file."""
-    from restore.training.setup import sizes_of
-
     size = sizes_of(options).gt
     sets = []
     for name, block in options.val_sets.items():
@@ -91,8 +87,6 @@ def open_sets(options: Options, ranks: Ranks) -> list[ValidationSet]:
 
 def restorer_of(average: nn.Module, options: Options, ranks: Ranks) -> Restore:
     """A function that restores with a network, as the training paints."""
-    from restore.training.setup import sizes_of
-
     input_size = sizes_of(options).network
     level = options.train.fidelity.above_level if options.train else 0
 
@@ -193,8 +187,6 @@ def _tool(block: MetricOptions, ranks: Ranks) -> Metric:
         if kind == "lpips" and features.kind == "squeezenet1_1":
             heads = [h.to(ranks.device) for h in load_lpips_heads("squeeze")]
         if kind == "lpips":
-            from restore.metrics.lpips import lpips_measure
-
             return MeanMetric(lpips_measure(features, heads))
         return METRICS[kind].build(MetricTools(feature_network=features))
     if kind == "identity":

@@ -1,0 +1,81 @@
+"""The training of a prior from its options."""
+
+from __future__ import annotations
+
+from restore.config.network_options import StyleGAN2Options
+from restore.config.schema import Options
+from restore.errors import OptionError
+from restore.training.ada import AdaptiveStrength
+from restore.training.build_networks import build_generator, build_judge, fill_judge, fill_network
+from restore.training.crop_source import framing_of, open_crops, train_set_of
+from restore.training.distributed import Ranks
+from restore.training.ema import averaged_copy
+from restore.training.optimisers import build_optimiser
+from restore.training.precision import stepper_of
+from restore.training.prior_task import PriorPlan, PriorTask
+from restore.training.sample_draws import SampleDraws
+from restore.training.task import Trained
+
+
+def build_prior(options: Options, ranks: Ranks) -> PriorTask:
+    """The training of a prior."""
+    train = options.train
+    assert train is not None and train.optim_d is not None and options.network_d is not None
+    assert isinstance(options.network_g, StyleGAN2Options)
+    train_set = train_set_of(options)
+    device, draws = ranks.device, SampleDraws(options.manual_seed)
+    network = build_generator(options.network_g).to(device).train()
+    judge = build_judge(options.network_d, options.plugins, device)
+    path = options.path
+    if path.pretrain_network_g is not None:
+        strict = path.strict_load_g is not False
+        fill_network(network, path.pretrain_network_g, path.param_key_g, strict, "network_g")
+    fill_judge(options, judge)
+    average = averaged_copy(network)
+    size = train_set.out_size or options.network_g.out_size
+    if size != options.network_g.out_size:
+        raise OptionError(
+            f"datasets.train.out_size: found {size}, expected network_g.out_size "
+            f"{options.network_g.out_size}"
+        )
+    trained = Trained(
+        networks={"net_g": network, "net_d": judge.network},
+        averages={"net_g": average},
+        optimisers={
+            "net_g": build_optimiser(
+                [network], train.optim_g, options.network_g.lr_mlp, train.net_g_reg_every
+            ),
+            "net_d": build_optimiser(
+                [judge.network], train.optim_d, lazy_every=train.net_d_reg_every
+            ),
+        },
+    )
+    batch, augment = train_set.batch_size_per_gpu, train.augment
+    plan = PriorPlan(
+        batch_size=batch,
+        accumulation=train.batch_accumulation,
+        ema_decay=train.ema_decay_for(batch * train.batch_accumulation * ranks.world),
+        mixing_prob=train.mixing_prob,
+        r1_weight=train.r1_reg_weight,
+        r1_every=train.net_d_reg_every,
+        path_weight=train.path_reg_weight,
+        path_every=train.net_g_reg_every,
+        path_shrink=train.path_batch_shrink,
+    )
+    strength = AdaptiveStrength(
+        strength=0.0 if augment.mode == "off" else augment.prob,
+        target=augment.target,
+        ramp_images=1000 * augment.ramp_kimg,
+        largest=augment.max_prob,
+        adaptive=augment.mode == "adaptive",
+    )
+    return PriorTask(
+        trained,
+        open_crops(train_set, size, device, options.manual_seed),
+        framing_of(train_set, size),
+        draws,
+        stepper_of(options, ranks),
+        ranks,
+        plan,
+        strength,
+    )
