@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from restore.checkpoints.architectures import ARCHITECTURES
 from restore.checkpoints.header import FORMAT, read_header
 from restore.errors import CheckpointError, InputError
 from restore.runtime.gfpgan_graph import build_gfpgan_graph
-from restore.runtime.graph import GraphBuilder
+from restore.runtime.graph import OPSET, GraphBuilder
 from restore.runtime.mobile_graph import build_mobile_graph
 
 TOLERANCE = 1e-3  # of the check, in the [-1,1] range of pixels
@@ -25,7 +25,6 @@ GRAPHS: dict[str, GraphFunction] = {
     "gfpgan_clean": build_gfpgan_graph,
     "gfpgan_v1": build_gfpgan_graph,
 }
-_log = logging.getLogger(__name__)
 
 
 def export_model(
@@ -66,3 +65,108 @@ def export_model(
     finally:
         part.unlink(missing_ok=True)
     return output
+
+
+def import_checkpoint(source: str | os.PathLike[str], output: Path) -> Path:
+    """Write a GFPGAN-family checkpoint (.pth, ...) as a model file of ours; returns its path.
+
+    float32, as such files are; the header says what was detected. Needs torch.
+    """
+    import torch
+
+    from restore.checkpoints.load import load_network
+    from restore.checkpoints.model_file import save_model_file
+    from restore.checkpoints.models_table import MODELS
+
+    path = Path(source)
+    rows = [entry for entry in MODELS.values() if entry.filename == path.name]
+    network = load_network(path, resample=rows[0].config.get("resample") if rows else None)
+    detection = getattr(network, "detection", None)
+    if detection is None or detection.architecture not in GRAPHS:
+        found = "a model file of ours" if detection is None else detection.family
+        raise CheckpointError(f"{path} is {found}; only GFPGAN-family restorers are imported")
+    size = detection.arguments["out_size"]
+    header = {
+        "architecture": detection.architecture,
+        "arguments": detection.arguments,
+        "crop_size": size,
+        "template": {"name": "ffhq512", "zoom": 1.0, "centre": [256, 256]},
+        "range": "-1..1",
+        "licence": rows[0].licence if rows else "that of the checkpoint it was made from",
+        "card": f"Imported from {path.name} ({detection.family}).",
+    }
+    save_model_file(output, network, header, torch.float32)
+    return output
+
+
+def check_graph(model: Path, graph: Path, seed: int = 0) -> dict[str, float]:
+    """Largest difference per output between onnxruntime and torch on two random crops.
+
+    Images in the [-1,1] range, at fidelity 1 and 0.4. Raises `CheckpointError` above 1e-3.
+    """
+    import onnxruntime
+    import torch
+
+    from restore.checkpoints.load import load_network
+
+    network = load_network(model)
+    session = onnxruntime.InferenceSession(
+        os.fspath(graph.resolve()), providers=["CPUExecutionProvider"]
+    )
+    size = session.get_inputs()[0].shape[-1]
+    lq = np.random.default_rng(seed).uniform(-1, 1, (2, 3, size, size)).astype(np.float32)
+    fidelity = np.array([1.0, 0.4], np.float32)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(lq), torch.from_numpy(fidelity))
+    names = [o.name for o in session.get_outputs()]
+    differences = {}
+    for name, value in zip(names, session.run(None, {"lq": lq, "fidelity": fidelity}), strict=True):
+        differences[name] = float(np.abs(value - getattr(expected, name).numpy()).max())
+    # `not <=` also catches numbers that are not finite.
+    if any(not difference <= TOLERANCE for difference in differences.values()):
+        raise CheckpointError(
+            f"{graph} differs from torch by {differences}, allowed is {TOLERANCE}"
+        )
+    return differences
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`restore export MODEL [-o NAME.onnx] [--check]`; returns the exit code."""
+    options = _parser().parse_args(argv)
+    model = _find(options.model)
+    output = None if options.output is None else Path(options.output)
+    if not _is_ours(model):
+        target = (output or model).with_suffix(".safetensors")
+        if target.resolve() == model.resolve():
+            raise InputError(f"{model} would be overwritten by its import; name another with -o")
+        model = import_checkpoint(model, target)
+        sys.stdout.write(f"{model}: {model.stat().st_size / 1e6:.1f} MB, float32 weights\n")
+    graph = export_model(model, output)
+    sys.stdout.write(f"{graph}: graph over {model.name}, opset {OPSET}, any batch\n")
+    if options.check:
+        found = check_graph(model, graph)
+        listed = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
+        sys.stdout.write(f"largest difference from torch: {listed} (allowed {TOLERANCE:.0e})\n")
+    return 0
+
+
+def _find(model: str) -> Path:
+    from restore.checkpoints.download import locate_model
+
+    path = Path(model)
+    return path if path.is_file() else locate_model(model)
+
+
+def _is_ours(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(9)
+    return head[8:9] == b"{" and read_header(path).get("format") == FORMAT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("restore export", description=__doc__)
+    parser.add_argument("model", help="model file, GFPGAN checkpoint, or the name of a model")
+    parser.add_argument("-o", "--output", metavar="NAME.onnx", help="default: beside the model")
+    parser.add_argument("--format", choices=["onnx"], default="onnx", help="default: %(default)s")
+    parser.add_argument("--check", action="store_true", help="compare onnxruntime with torch")
+    return parser

@@ -83,9 +83,7 @@ def _each_channel(g: GraphBuilder, kernel: np.ndarray, channels: int) -> str:
     return g.node("Expand", g.constant(kernel[None, None]), g.ints(*shape))
 
 
-def _smooth(
-    g: GraphBuilder, x: str, channels: int, pad: tuple[int, int], gain: float = 1.0
-) -> str:
+def _smooth(g: GraphBuilder, x: str, channels: int, pad: tuple[int, int], gain: float = 1.0) -> str:
     """`fir_smooth`: rows, then columns."""
     line = np.array(TAPS, np.float32) / 8 * math.sqrt(gain)
     first, last = pad
@@ -149,7 +147,7 @@ def _modulate(
 def _styled_conv(g: GraphBuilder, x: str, w: str, index: int, upsample: str | None) -> str:
     """Scale inputs, convolve with shared weights, scale outputs; noise, bias, leaky ReLU."""
     name = f"decoder.convs.{index}"
-    out, channels = g.shape(f"{name}.conv.weight")[:2]
+    out = g.shape(f"{name}.conv.weight")[0]
     style = g.linear_of(w, f"{name}.conv.affine")
     weight = g.weight(f"{name}.conv.weight")
     power = g.node("ReduceMean", g.mul(weight, weight), axes=[2, 3], keepdims=0)

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from restore.errors import CheckpointError, MissingExtraError
+from restore.runtime.layout import LAYOUT_KEY, layout_sha256
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 17
 IR_VERSION = 8  # onnxruntime 1.17, the oldest that the core allows, reads it
-LAYOUT_KEY = "restore.layout_sha256"
 SMALL = 4096  # numbers; a larger constant belongs into the weights file
-
-
-def layout_sha256(tensors: Mapping[str, Mapping[str, Any]]) -> str:
-    """Digest of where each tensor lies and what it is (`read_header(path)["tensors"]`).
-
-    The graph carries it, so that a graph beside a rewritten weights file is refused, not misread.
-    """
-    rows = [
-        [name, place["dtype"], list(place["shape"]), place["offset"]]
-        for name, place in sorted(tensors.items())
-    ]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 class GraphBuilder:

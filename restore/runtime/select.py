@@ -1,0 +1,119 @@
+"""`load_runtime`: a model file and a wish -> the runtime that fits both and this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.errors import CheckpointError, DeviceError, RestoreError
+
+BACKENDS = ("auto", "onnxruntime", "openvino", "torch")
+_log = logging.getLogger(__name__)
+
+
+class Runtime(Protocol):
+    """One model: uint8 crops in, uint8 crops and degradation estimates out; safe for threads."""
+
+    name: str
+    crop_size: int
+    template: NDArray[np.float64]
+    supports_fidelity: bool
+
+    def run(
+        self, crops: NDArray[np.uint8], fidelity: float | NDArray[np.float32]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+        """uint8 RGB [n,s,s,3], fidelity in [0,1] -> the same shape, estimates [n,6] or None."""
+        ...
+
+
+def load_runtime(
+    model: str | os.PathLike[str],
+    backend: str = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+    precision: str = "float32",
+) -> Runtime:
+    """Load a model file.
+
+    `backend` "auto": torch where the device is a GPU (or none is named and there is one), else the
+    graph beside the model through OpenVINO where it is installed and works, or onnxruntime, else
+    torch. `device`: "cpu", "cuda", "cuda:1", "mps"; None or "auto" is the best there is. `threads`:
+    all cores unless given. `precision`: "float32", "bfloat16" (torch and OpenVINO) or "float16"
+    (torch). Raises `CheckpointError`, `DeviceError` or `MissingExtraError`.
+    """
+    path = Path(model)
+    if not path.is_file():
+        raise CheckpointError(f"There is no model file {path}")
+    if backend not in BACKENDS:
+        raise DeviceError(f"backend {backend!r} is unknown; choose of {', '.join(BACKENDS)}")
+    device = None if device in (None, "auto") else device
+    graph = path.with_suffix(".onnx")
+    if backend == "auto":
+        backend = _choose(device, graph)
+        if backend == "openvino":
+            return _openvino_or_onnx(path, graph, threads, precision)
+    if backend == "torch":
+        from restore.runtime.torch_runtime import TorchRuntime
+
+        return TorchRuntime(path, device or _best_device(), threads, precision)
+    if device is not None and device != "cpu":
+        raise DeviceError(f"backend {backend} runs on the cpu, not on {device!r}; choose torch")
+    if not graph.is_file():
+        raise CheckpointError(
+            f"{path} has no graph beside it ({graph.name}), which backend {backend} needs; make it "
+            f"with: restore export {path}"
+        )
+    return _from_graph(backend, path, graph, threads, precision)
+
+
+def _choose(device: str | None, graph: Path) -> str:
+    if device not in (None, "cpu") or (device is None and _best_device() != "cpu"):
+        return "torch"
+    if not graph.is_file():
+        return "torch"
+    return "openvino" if find_spec("openvino") else "onnxruntime"
+
+
+def _from_graph(
+    backend: str, path: Path, graph: Path, threads: int | None, precision: str
+) -> Runtime:
+    if backend == "openvino":
+        from restore.runtime.openvino_runtime import OpenvinoRuntime
+
+        return OpenvinoRuntime(path, graph, threads, precision)
+    from restore.runtime.onnx_runtime import OnnxRuntime
+
+    if precision != "float32":
+        raise DeviceError(
+            f"backend onnxruntime computes in float32 on a CPU, not in {precision!r}; choose "
+            "openvino or torch"
+        )
+    return OnnxRuntime(path, graph, threads)
+
+
+def _openvino_or_onnx(path: Path, graph: Path, threads: int | None, precision: str) -> Runtime:
+    """OpenVINO was not asked for, so that it fails is said in the log and costs nothing."""
+    try:
+        return _from_graph("openvino", path, graph, threads, precision)
+    except (RestoreError, ImportError, OSError, RuntimeError) as error:
+        _log.warning("OpenVINO is installed but cannot run %s: %s", graph.name, error)
+        return _from_graph("onnxruntime", path, graph, threads, precision)
+
+
+def _best_device() -> str:
+    """ "cuda" where torch can use a GPU, else "cpu"; torch is only imported where a GPU may be."""
+    traces = ("/proc/driver/nvidia/version", "/dev/kfd", "/dev/dxg")
+    if not any(map(os.path.exists, traces)) and shutil.which("nvidia-smi") is None:
+        return "cpu"
+    if find_spec("torch") is None:
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,183 @@
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from restore.checkpoints.header import read_header
+from restore.checkpoints.load import load_network
+from restore.errors import CheckpointError, InputError
+from restore.runtime.export import check_graph, export_model, main
+from tests.runtime.models import GFPGAN, MOBILE, write_model
+
+CASES = {
+    "mobile": ("mobile_restorer", MOBILE),
+    "mobile, published head": (
+        "mobile_restorer",
+        {**MOBILE, "prior_channels": (16, 24, 8), "head_sizes": ()},
+    ),
+    "mobile, maps above the trunk": (
+        "mobile_restorer",
+        {
+            **MOBILE,
+            "crop_size": 64,
+            "head_sizes": (32, 64),
+            "condition_levels": (8, 32),
+            "prior_channels": (16, 32, 16, 8, 16),
+        },
+    ),
+    "mobile, no shuffle, no maps": (
+        "mobile_restorer",
+        {**MOBILE, "trunk_size": 32, "trunk_channels": (4, 8, 8, 8), "condition_levels": ()},
+    ),
+    "clean": ("gfpgan_clean", GFPGAN),
+    "clean, one code, all channels": (
+        "gfpgan_clean",
+        {**GFPGAN, "out_size": 16, "different_w": False, "sft_half": False},
+    ),
+    "v1": ("gfpgan_v1", GFPGAN),
+}
+
+
+@pytest.fixture(params=CASES)
+def model(request, tmp_path):
+    return write_model(tmp_path, *CASES[request.param])
+
+
+def run(graph, lq, fidelity):
+    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    names = [o.name for o in session.get_outputs()]
+    values = session.run(None, {"lq": lq.numpy(), "fidelity": fidelity.numpy()})
+    return dict(zip(names, values, strict=True))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n", [1, 3])
+def test_graph_equals_network(model, n):
+    network = load_network(model)
+    size = read_header(model)["crop_size"]
+    lq = torch.rand(n, 3, size, size) * 2 - 1
+    fidelity = torch.linspace(0.2, 1, n)
+    expected = network(lq, fidelity)
+    assert expected.image.std() > 0.05
+    found = run(export_model(model), lq, fidelity)
+    np.testing.assert_allclose(found["image"], expected.image, atol=1e-4)
+    assert ("degradation" in found) == (expected.degradation is not None)
+    if expected.degradation is not None:
+        np.testing.assert_allclose(found["degradation"], expected.degradation, atol=1e-4)
+
+
+@torch.no_grad()
+def test_fidelity_changes_the_image(model):
+    network = load_network(model)
+    size = read_header(model)["crop_size"]
+    lq = torch.rand(1, 3, size, size) * 2 - 1
+    graph = export_model(model)
+    low, high = (run(graph, lq, torch.tensor([f]))["image"] for f in (0.0, 1.0))
+    np.testing.assert_allclose(low, network(lq, 0.0).image, atol=1e-4)
+    has_maps = read_header(model)["arguments"].get("condition_levels", [8]) != []
+    assert (np.abs(low - high).max() > 1e-2) == has_maps
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_graph_holds_no_weights(tmp_path, dtype):
+    model = write_model(tmp_path, "mobile_restorer", MOBILE, dtype=dtype)
+    proto = onnx.load(str(export_model(model)), load_external_data=False)
+    places = read_header(model)["tensors"]
+    external = {t.name: t for t in proto.graph.initializer if t.external_data}
+    names = [t.name for t in proto.graph.initializer]
+    assert len(names) == len(set(names))
+    for name, tensor in external.items():
+        told = {entry.key: entry.value for entry in tensor.external_data}
+        assert told["location"] == "tiny.safetensors"
+        assert (int(told["offset"]), int(told["length"])) == (
+            places[name]["offset"],
+            places[name]["length"],
+        )
+    inline = [t for t in proto.graph.initializer if not t.external_data]
+    assert all(len(t.raw_data) <= 16384 for t in inline)
+    # The mapping network and what lies above the crop size are not part of a restoration.
+    unused = sorted(name for name in places if name not in external)
+    assert {name.split(".")[1] for name in unused} == {
+        "mapping_layers",
+        "w_mean",
+        "to_rgb",
+        "blocks",  # of 32 px, all but the style of its up-sampling, which the head reads
+    }
+    assert any(n.op_type == "Cast" for n in proto.graph.node) == (dtype == torch.float16)
+    assert all(n.op_type != "RandomNormal" for n in proto.graph.node)
+
+
+def test_levels_above_the_crop_are_left_out(tmp_path):
+    arguments = {**MOBILE, "prior_channels": (16, 32, 16, 8, 16)}
+    model = write_model(tmp_path, "mobile_restorer", arguments)
+    proto = onnx.load(str(export_model(model)), load_external_data=False)
+    names = {t.name for t in proto.graph.initializer}
+    assert any(name.startswith("decoder.blocks.16.conv2") for name in names)
+    kept = {name for name in names if name.startswith("decoder.blocks.32.")}
+    assert kept == {f"decoder.blocks.32.up.affine.{part}" for part in ("weight", "bias")}
+
+
+def test_no_convolution_has_weights_of_a_sample(model):
+    """Weights of every convolution follow from stored tensors and constants alone."""
+    proto = onnx.load(str(export_model(model)), load_external_data=False)
+    fixed = {t.name for t in proto.graph.initializer}
+    for node in proto.graph.node:
+        if all(name in fixed for name in node.input):
+            fixed |= set(node.output)
+        if node.op_type in ("Conv", "ConvTranspose"):
+            assert node.input[1] in fixed, node.name
+
+
+def test_main_imports_a_checkpoint(tmp_path, capsys):
+    from restore.checkpoints.architectures import build_network
+    from tests.runtime.models import stirred
+
+    torch.manual_seed(3)
+    network = stirred(build_network("stylegan2", {"out_size": 16, "narrow": 0.03125, "w_dim": 8}))
+    torch.save({"params_ema": network.state_dict()}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError):
+        main([str(tmp_path / "a.pth"), "-o", str(tmp_path / "b.onnx")])
+    assert not (tmp_path / "b.onnx").exists()
+
+
+@pytest.mark.shared
+def test_gfpgan_checkpoint_to_graph(shared, tmp_path, capsys):
+    source = shared / "golden" / "gfpgan_clean_64.pth"
+    assert main([str(source), "-o", str(tmp_path / "clean.onnx"), "--check"]) == 0
+    assert "largest difference from torch: image" in capsys.readouterr().out
+    header = read_header(tmp_path / "clean.safetensors")
+    assert (header["architecture"], header["crop_size"]) == ("gfpgan_clean", 64)
+    lq = torch.rand(1, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        expected = load_network(source)(lq).image
+    found = run(tmp_path / "clean.onnx", lq, torch.ones(1))["image"]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_check_finds_a_difference(tmp_path):
+    model = write_model(tmp_path, "mobile_restorer", MOBILE)
+    graph = export_model(model)
+    assert check_graph(model, graph)["image"] < 1e-4
+    place = read_header(model)["tensors"]["decoder.heads.32.weight"]
+    with model.open("r+b") as file:  # as if the graph read other numbers than torch does
+        weights = np.frombuffer(model.read_bytes(), "<f2", place["length"] // 2, place["offset"])
+        file.seek(place["offset"])
+        file.write((weights * np.float16(1)).tobytes())
+    other = write_model(tmp_path / "..", "mobile_restorer", MOBILE, name=tmp_path.name)
+    with other.open("r+b") as file:
+        file.seek(place["offset"])
+        file.write((weights * np.float16(3)).tobytes())
+    with pytest.raises(CheckpointError, match="differs from torch"):
+        check_graph(other, graph)
+
+
+def test_refusals(tmp_path):
+    model = write_model(tmp_path, "mobile_restorer", MOBILE)
+    (tmp_path / "sub").mkdir()
+    with pytest.raises(InputError, match="one folder"):
+        export_model(model, tmp_path / "sub" / "a.onnx")
+    prior = {"out_size": 16, "narrow": 0.03125, "w_dim": 8, "num_mlp": 1}
+    with pytest.raises(CheckpointError, match="has no graph"):
+        export_model(write_model(tmp_path, "stylegan2", prior, name="prior"))
+    assert [p.name for p in tmp_path.glob("*.onnx")] == []
