@@ -15,6 +15,19 @@ from restore.networks.sft import SLOPE, ConditionHead
 NUM_DEGRADATION_PARAMETERS = 6  # restore.degradation.units.DEGRADATION_NAMES, in that order
 
 
+def keep_size(module: nn.Module) -> None:
+    """He's initialisation (arXiv 1502.01852, eq. 14) of every layer below `module`, biases zero.
+
+    PyTorch's own shrinks features threefold in variance per layer; a dozen layers down, codes and
+    degradation would start from next to nothing.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, a=SLOPE, nonlinearity="leaky_relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions around a skip; the second starts at zero, so the block starts as x."""
 
@@ -22,6 +35,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        keep_size(self.conv1)
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.conv2.bias)
 
@@ -46,10 +60,13 @@ class UNetTrunk(nn.Module):
         self.shuffle = crop_size // trunk_size
         self.levels = tuple(trunk_size >> i for i in range(len(channels)))
         self.stem = nn.Conv2d(3 * self.shuffle**2, channels[0], 3, padding=1)
-        self.down_blocks = nn.ModuleList(ResidualBlock(c) for c in channels)
         pairs = list(pairwise(channels))
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
         self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
+        keep_size(self)
+        for layer in self.ups:  # a sum with the skip: half of the weight keeps the size there too
+            nn.init.normal_(layer.weight, std=0.5 / layer.in_channels**0.5)
+        self.down_blocks = nn.ModuleList(ResidualBlock(c) for c in channels)
         self.up_blocks = nn.ModuleList(ResidualBlock(a) for a, _ in pairs)
 
     def way_down(self, x: Tensor) -> dict[int, Tensor]:
@@ -92,6 +109,7 @@ class CodeHead(nn.Module):
         self.each = nn.Linear(hidden, num_styles * rank)  # what each style has of its own
         self.basis = nn.Parameter(torch.eye(rank, w_dim))
         self.register_buffer("w_mean", torch.zeros(w_dim))
+        keep_size(self.hidden)
         for layer in (self.shared, self.each):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -110,6 +128,7 @@ class DegradationHead(nn.Module):
         # Blur and noise show in how much the features vary, not only in their mean.
         self.hidden = nn.Linear(2 * sum(channels), hidden)
         self.out = nn.Linear(hidden, NUM_DEGRADATION_PARAMETERS)
+        keep_size(self.hidden)
 
     def forward(self, down: Mapping[int, Tensor]) -> Tensor:
         pooled = []
