@@ -44,7 +44,9 @@ class Batch:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved = {k: change(v) if isinstance(v, Tensor) else v for k, v in values.items()}
+        moved: dict[str, Any] = {
+            k: change(v) if isinstance(v, Tensor) else v for k, v in values.items()
+        }
         return Batch(**moved)
 
 
