@@ -175,6 +175,7 @@ def test_workers_do_not_depend_on_the_start_method(tmp_path):
     order = SampleOrder(np.ones(6), 0)
     batches = fetch_by_workers(dataset, 2)(islice(order.batches(0, 2), 3))
     assert {k for b in batches for k in b.keys} == set(NAMES)
+    assert dataset[1].gt.any()  # the parent's handle outlives those of its workers
 
 
 def test_batches_move_between_devices(tmp_path):

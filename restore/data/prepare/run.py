@@ -44,8 +44,10 @@ def prepare(
     places = find_photos(inputs)
     folder = out.with_name(out.stem + ".report")
     journal = Journal(folder, settings)
-    waiting = [place for place in places if place.name not in journal.done][:limit]
+    done = journal.done
+    waiting = [place for place in places if place.name not in done]
     log.info("%d photos, %d of them done before", len(places), len(places) - len(waiting))
+    waiting = waiting[:limit]
     writer = open_writer(out)
     examples: list[Dropped] = []
     started = time.monotonic()
