@@ -183,7 +183,8 @@ def _banks(
             "train.generated: with network_g.fix_decoder false the faces of a resumed run would "
             "differ; expected a frozen decoder"
         )
-    prior = network.decoder
+    # Its own heads, should they be trained along: a face must look the same after a resume.
+    prior = averaged_copy(network.decoder)
     # Many small launches would starve an accelerator; on a CPU one at a time is as fast.
     block = 8 if ranks.device.type == "cuda" else 1
 

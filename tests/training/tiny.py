@@ -33,7 +33,9 @@ def loss_networks(folder: Path) -> dict[str, str]:
     identity = MobileFaceNet()
     for module in identity.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.1)
+            module.momentum = None
+    with torch.no_grad():  # statistics of noise: then embeddings tell pictures apart
+        identity.train()(torch.randn(8, 3, *identity.input_size))
     files = {name: str(folder / f"{name}.safetensors") for name in ("features", "identity")}
     save_file(features.state_dict(), files["features"])
     save_file({k: v.clone() for k, v in identity.state_dict().items()}, files["identity"])
