@@ -123,8 +123,8 @@ def test_none_only_rounds():
 
 def test_truth_lies_in_the_recipes_ranges_whatever_the_size():
     recipe = replace(RECIPES["gfpgan"], reference_size=512)
-    for h in (32, 64):
-        truth = degrade(faces(200, h, h), recipe, generator()).truth
+    for h in (16, 32):
+        truth = degrade(faces(100, h, h), recipe, generator()).truth
         for values, low, high in (
             (truth.blur_sigma, 0.1, 10),
             (truth.scale, 0.8, 8),
