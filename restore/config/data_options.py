@@ -74,6 +74,9 @@ class FaceDatasetOptions:
     eye_enlarge_ratio: float = 1.4
 
     use_shuffle: bool = True
+    share: float = 1.0
+    """Of several training sets (train, train_2, ...), how often a step's batch comes from this one,
+    relative to the others; each may have its own out_size and batch size."""
     num_worker_per_gpu: int = 2
     batch_size_per_gpu: int = 4
     dataset_enlarge_ratio: float = 1.0
@@ -94,7 +97,7 @@ class FaceDatasetOptions:
 
     def problems(self) -> Iterable[str]:
         yield from _normalisation_problems(self.mean, self.std)
-        yield from below_zero(self, "num_worker_per_gpu", "device_crops_gb")
+        yield from below_zero(self, "num_worker_per_gpu", "device_crops_gb", "share")
         for name in ("batch_size_per_gpu", "num_images", "out_size"):
             value = getattr(self, name)
             if value is not None and value < 1:

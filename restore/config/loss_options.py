@@ -54,6 +54,8 @@ class PerceptualOptions:
     """Of LPIPSLoss: the linear heads; those of the installed lpips package when not given."""
     layer_weights: Mapping[str, float] = field(default_factory=gfpgan_layer_weights)
     """Weight of each activation, in the network's order."""
+    window_size: int | None = None
+    """px of a square, drawn at random for each sample, that larger images are compared in."""
     vgg_type: Literal["vgg19"] = "vgg19"
     use_input_norm: Literal[True] = True
     range_norm: Literal[True] = True

