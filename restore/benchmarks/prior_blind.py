@@ -1,0 +1,179 @@
+"""Where the prior is blind: how well real faces are rebuilt, by source and age band."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from restore.checkpoints.load import load_network
+from restore.data.frame import to_ffhq_frame
+from restore.data.stores import Store, open_store
+from restore.errors import InputError
+from restore.losses.feature_files import (
+    load_feature_network,
+    load_identity_network,
+    load_lpips_heads,
+)
+from restore.losses.identity import identity_loss
+from restore.networks.lpips import LpipsLoss, masked_mean
+from restore.networks.prior_restorer import PriorRestorer
+
+AGE_BANDS = ((2, 6), (7, 12), (13, 19), (20, 39), (40, 59), (60, 80))
+"""Years, both ends included, of the All-Age-Faces crops."""
+SIZE = 256
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """One face: masked PSNR in dB, LPIPS, identity cosine, distance of the code to the mean."""
+
+    psnr: float
+    lpips: float
+    identity: float
+    code: float
+
+
+def add_blind_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `--blind`."""
+    parser.add_argument(
+        "--blind", action="store_true", help="error of rebuilding real faces, by source and age"
+    )
+    parser.add_argument("--restorer", default="default", help="whose encoder reads the faces")
+    parser.add_argument("--identity", type=Path, help="weights of a face embedding")
+    parser.add_argument("--per-group", type=int, default=64, help="faces of each group")
+    parser.add_argument("--steps", type=int, default=0, help="Adam steps on W+ from the encoder's")
+
+
+def source_of(name: str) -> str:
+    """Where a crop comes from: the part of its name before the first underscore."""
+    return name.split("_")[0]
+
+
+def group_of(name: str, ages: Mapping[str, int]) -> str:
+    """A source, and for All-Age-Faces its age band: "aaf 2-6"."""
+    source = source_of(name)
+    if source != "aaf" or name not in ages:
+        return source
+    bands = [f"{low}-{high}" for low, high in AGE_BANDS if low <= ages[name] <= high]
+    return f"{source} {bands[0]}" if bands else source
+
+
+def read_ages(path: Path) -> dict[str, int]:
+    """Name -> age in years, of a csv file with the columns `name` and `age`."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; it is needed for the age bands")
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["name"]: int(row["age"]) for row in csv.DictReader(file)}
+
+
+def choose(names: Sequence[str], ages: Mapping[str, int], count: int) -> dict[str, list[str]]:
+    """Group -> at most `count` names, in an order that depends on the names alone."""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(names, key=lambda n: zlib.crc32(n.encode())):
+        chosen = groups.setdefault(group_of(name, ages), [])
+        if len(chosen) < count:
+            chosen.append(name)
+    return dict(sorted(groups.items(), key=lambda pair: (source_of(pair[0]), pair[1] == [])))
+
+
+class Rebuilder:
+    """A restorer asked to rebuild undegraded faces from their codes alone (fidelity 0)."""
+
+    def __init__(self, restorer: nn.Module, lpips: LpipsLoss, identity: nn.Module) -> None:
+        if not isinstance(restorer, PriorRestorer):
+            raise InputError(f"--restorer is a {type(restorer).__name__}; expected a PriorRestorer")
+        self.restorer = restorer.eval().requires_grad_(False)
+        self.lpips = lpips
+        self.identity = identity
+        self.crop_size = int(getattr(restorer.encoder, "crop_size", 512))
+
+    def codes(self, gt: Tensor) -> Tensor:
+        """Images [n,3,s,s] RGB in [-1,1] -> W+ of the encoder."""
+        size = (self.crop_size, self.crop_size)
+        lq = F.interpolate(gt, size=size, mode="bilinear", align_corners=False)
+        with torch.no_grad():
+            return self.restorer.encoder(lq).w_plus
+
+    def paint(self, w_plus: Tensor) -> Tensor:
+        """W+ -> images at the size of the comparison."""
+        return self.restorer.decoder.synthesis(w_plus, size=SIZE)  # type: ignore[operator]
+
+    def improved(self, w_plus: Tensor, gt: Tensor, mask: Tensor, steps: int) -> Tensor:
+        """W+ after Adam steps on masked L1 and LPIPS (Image2StyleGAN's losses, shorter)."""
+        codes = w_plus.clone().requires_grad_(True)
+        optimiser = torch.optim.Adam([codes], 0.02)
+        for _ in range(steps):
+            image = self.paint(codes)
+            loss = masked_mean((image - gt).abs(), mask) + self.lpips(image * mask, gt * mask)
+            optimiser.zero_grad(set_to_none=True)
+            loss.sum().backward()
+            optimiser.step()
+        return codes.detach()
+
+    def measure(self, gt: Tensor, mask: Tensor, steps: int) -> Rebuilt:
+        """One face [1,3,s,s] with its mask [1,1,s,s]."""
+        w_plus = self.codes(gt)
+        if steps:
+            w_plus = self.improved(w_plus, gt, mask, steps)
+        with torch.no_grad():
+            image = self.paint(w_plus).clamp(-1, 1)
+            error = masked_mean((image - gt).square(), mask)
+            distance = (w_plus - self.restorer.decoder.w_mean).square().mean()  # type: ignore[operator]
+            return Rebuilt(
+                float(10 * torch.log10(4 / error.clamp_min(1e-10))),
+                float(self.lpips(image * mask, gt * mask)),
+                float(1 - identity_loss(self.identity, image, gt)),
+                float(distance),
+            )
+
+
+def table(results: Mapping[str, Sequence[Rebuilt]]) -> str:
+    """A markdown table: the mean of each group, with the standard error of LPIPS and identity."""
+    rows = [
+        "| group | faces | PSNR | LPIPS-squeeze | identity cosine | code to mean |",
+        "|---|---|---|---|---|---|",
+    ]
+    for group, faces in results.items():
+        values = torch.tensor([[f.psnr, f.lpips, f.identity, f.code] for f in faces])
+        mean = values.mean(0).tolist()
+        error = (values.std(0, correction=0) / max(len(faces) - 1, 1) ** 0.5).tolist()
+        rows.append(
+            f"| {group} | {len(faces)} | {mean[0]:.2f} | {mean[1]:.3f} ± {error[1]:.3f} | "
+            f"{mean[2]:.3f} ± {error[2]:.3f} | {mean[3]:.3f} |"
+        )
+    return "\n".join(rows)
+
+
+def run_blind(arguments: argparse.Namespace) -> str:
+    """Rebuild the faces of every group and return the table.
+
+    Crops of all `faces256-*.tar`: a trained encoder has seen most of them, so that what remains is
+    what codes and prior cannot say, more than what the encoder did not learn.
+    """
+    if arguments.faces is None or arguments.features is None or arguments.identity is None:
+        raise InputError("--blind needs --faces FOLDER, --features FILE and --identity FILE")
+    stores = [open_store(path, "tar") for path in sorted(arguments.faces.glob("faces256-*.tar"))]
+    if not stores:
+        raise InputError(f"{arguments.faces} holds no faces256-*.tar")
+    places: dict[str, Store] = {name: store for store in stores for name in store.keys}
+    ages = read_ages(arguments.faces / "aaf_ages.csv")
+    lpips = LpipsLoss(load_feature_network(arguments.features), load_lpips_heads("squeeze"))
+    rebuilder = Rebuilder(
+        load_network(arguments.restorer), lpips, load_identity_network(arguments.identity)
+    )
+    results: dict[str, list[Rebuilt]] = {}
+    for group, names in choose(list(places), ages, arguments.per_group).items():
+        for name in names:
+            crop = torch.from_numpy(places[name].image(name).copy()).permute(2, 0, 1)[None]
+            gt, mask = to_ffhq_frame(crop, SIZE)
+            results.setdefault(group, []).append(rebuilder.measure(gt, mask, arguments.steps))
+    how = f", then {arguments.steps} Adam steps" if arguments.steps else ""
+    return f"{SIZE} px, masked, codes of the encoder of {arguments.restorer}{how}\n{table(results)}"
