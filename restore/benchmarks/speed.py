@@ -71,7 +71,7 @@ def plain_gfpgan(size: int = 512) -> Any:
 
 
 def convolution_rate(repeats: int) -> float:
-    """GFLOP/s of a 3x3 convolution of 256 channels at 64 px, NHWC float32: the machine's measure."""
+    """GFLOP/s of a 3x3 convolution, 256 channels, 64 px, NHWC float32: the machine's measure."""
     import torch
     import torch.nn.functional as F
 
@@ -138,7 +138,9 @@ def _add_model(
         size = runtime.crop_size
         crop = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
         if cost is None:
-            cost = count_gflop(load_network(path), torch.zeros(1, 3, size, size))
+            cost = count_gflop(
+                load_network(path).requires_grad_(False), torch.zeros(1, 3, size, size)
+            )
         runs[name], gflop[name] = _bound(runtime.run, crop), cost
 
 

@@ -78,7 +78,7 @@ class GraphBuilder:
 
     def constant(self, value: Any, dtype: type = np.float32) -> str:
         """A small constant that lies in the graph itself; equal ones are stored once."""
-        array = np.asarray(value, dtype)
+        array: np.ndarray = np.asarray(value, dtype)
         if array.size > SMALL:
             raise ValueError(f"a constant of {array.size} numbers belongs into the weights file")
         digest = hashlib.sha256(array.tobytes()).hexdigest()[:8]
