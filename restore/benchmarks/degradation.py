@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -84,7 +84,7 @@ def classical_gfpgan(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     uint8 `[h,w,3]` in, float32 in [-1,1] out; the numbers are those of the recipe `gfpgan`.
     """
     h, w = image.shape[:2]
-    x = image.astype(np.float32) / 255
+    x: Any = image.astype(np.float32) / 255
     x = cv2.filter2D(x, -1, _classical_kernel(rng))
     scale = rng.uniform(0.8, 8)
     x = cv2.resize(x, (int(w // scale), int(h // scale)), interpolation=cv2.INTER_LINEAR)
@@ -92,7 +92,8 @@ def classical_gfpgan(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     x = np.clip(x + noise, 0, 1)
     coding = [int(cv2.IMWRITE_JPEG_QUALITY), int(rng.uniform(60, 100))]
     _, file = cv2.imencode(".jpg", (x * 255).round().astype(np.uint8), coding)
-    x = cv2.imdecode(file, cv2.IMREAD_COLOR).astype(np.float32) / 255
+    decoded: Any = cv2.imdecode(file, cv2.IMREAD_COLOR)
+    x = decoded.astype(np.float32) / 255
     x = cv2.resize(x, (w, h), interpolation=cv2.INTER_LINEAR)
     if rng.uniform() < 0.3:
         x = np.clip(x + rng.uniform(-20 / 255, 20 / 255, 3).astype(np.float32), 0, 1)

@@ -136,7 +136,7 @@ def _weight_problems(key: str, weights: Sequence[float]) -> list[str]:
 def _kernel_size_problems(size: int | tuple[int, int]) -> list[str]:
     low, high = size if isinstance(size, tuple) and len(size) == 2 else (size, size)
     whole = isinstance(low, int) and isinstance(high, int)
-    if whole and 1 <= low <= high <= 201 and low % 2 and high % 2:  # type: ignore[operator]
+    if whole and 1 <= low <= high <= 201 and low % 2 and high % 2:
         return []
     return [f"blur_kernel_size: found {size!r}, expected an odd int in 1..201, or a pair of them"]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from restore.degradation.recipe import Mixture, Recipe, Stage
 from restore.errors import InputError
 
-_COLOR = {"color_jitter_prob": 0.3, "color_jitter_pt_prob": 0.3, "gray_prob": 0.01}
+_COLOR: dict[str, Any] = {"color_jitter_prob": 0.3, "color_jitter_pt_prob": 0.3, "gray_prob": 0.01}
 
-_REALESRGAN_KERNELS = {
+_REALESRGAN_KERNELS: dict[str, Any] = {
     "blur_kernel_size": (7, 21),
     "kernel_list": (
         "iso",
@@ -27,7 +28,12 @@ _REALESRGAN_KERNELS = {
 
 _THREE_MODES = ("area", "bilinear", "bicubic")
 
-_OFF = {"blur_prob": 0.0, "downsample_prob": 0.0, "noise_prob": 0.0, "jpeg_prob": 0.0}
+_OFF: dict[str, Any] = {
+    "blur_prob": 0.0,
+    "downsample_prob": 0.0,
+    "noise_prob": 0.0,
+    "jpeg_prob": 0.0,
+}
 
 _CODEFORMER_SMALL = Recipe(
     blur_sigma=(0.1, 10.0),

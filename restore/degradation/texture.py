@@ -66,7 +66,8 @@ def emboss_paper(
         # lattices of unlike periods have unlike sizes: one by one
         fields = []
         for i in range(n):
-            cells = tuple(max(2, round(s / max(float(period[i]) / 2, 1.0))) for s in (h, w))
+            cell = max(float(period[i]) / 2, 1.0)
+            cells = (max(2, round(h / cell)), max(2, round(w / cell)))
             coarse = normal_fields(seeds[i : i + 1], [cells], 1, x.device).to(x.dtype)
             fields.append(F.interpolate(coarse, size=(h, w), mode="bilinear"))
         relief = relief + torch.cat(fields) * 1.5 * per_sample(~woven, x)
