@@ -134,8 +134,9 @@ def _source_places(matrices: Tensor, crop_size: int, out_size: int, samples: int
     """For each fine pixel of the frame its place in the crop, in grid_sample's [-1,1] units."""
     linear = torch.linalg.inv(matrices[:, :, :2].double())
     offset = -(linear @ matrices[:, :, 2:].double())[:, :, 0]
-    steps = (torch.arange(out_size * samples, dtype=torch.float64) + 0.5) / samples
-    y, x = torch.meshgrid(steps, steps, indexing="ij")
-    places = torch.stack([x, y], -1).reshape(1, -1, 2) @ linear.transpose(1, 2) + offset[:, None]
     side = out_size * samples
-    return (places * (2 / crop_size) - 1).reshape(len(matrices), side, side, 2)
+    steps = ((torch.arange(side, dtype=torch.float64) + 0.5) / samples) * (2 / crop_size)
+    # x and y each add a column and a row: no full grid in float64
+    along_x = linear[:, None, :, 0] * steps[:, None] + (offset * (2 / crop_size) - 1)[:, None]
+    along_y = linear[:, None, :, 1] * steps[:, None]
+    return along_x.float()[:, None] + along_y.float()[:, :, None]  # [n,side,side,2]
