@@ -95,6 +95,7 @@ def build_losses(
         w_mean=w_mean,
         w_variance=w_variance,
         above_level=train.fidelity.above_level,
+        window=look.window_size if look is not None else None,
         parts=parts,
     )
 

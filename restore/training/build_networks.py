@@ -102,13 +102,7 @@ def build_generator(options: GeneratorOptions, plugins: tuple[str, ...] = ()) ->
         network.decoder.requires_grad_(not options.fix_decoder)
     if isinstance(options, MobileRestorerOptions) and options.train_head:
         assert isinstance(network, PriorRestorer)
-        heads = network.decoder.heads  # type: ignore[union-attr]
-        if str(options.crop_size) not in heads:  # type: ignore[operator]
-            raise OptionError(
-                f"network_g.train_head: the decoder has no head of {options.crop_size} px; "
-                f"its head_sizes are {list(options.head_sizes)}"
-            )
-        heads[str(options.crop_size)].requires_grad_(True)  # type: ignore[index]
+        network.decoder.heads.requires_grad_(True)
     if isinstance(options, MobileStyleGANOptions) and options.load_path:
         fill_decoder(network, options.load_path)
     return network
@@ -224,18 +218,15 @@ def build_part_discriminator(options: PartDiscriminatorOptions) -> nn.Module:
 def fill_network(network: nn.Module, path: str, key: str | None, strict: bool, name: str) -> None:
     """Fill a network from a weights file.
 
-    Reads our own files, BasicSR's and GFPGAN's layouts, and a state dict of the encoder alone (of
-    a relay). Without `strict` tensors of other shapes are left as they are, and said so in the
-    log. Raises `CheckpointError` when strict and something does not fit, or when nothing fits.
+    Reads our own files, BasicSR's and GFPGAN's layouts, and a state dict of what was trained
+    alone: the encoder, with or without `heads` of the decoder. What is frozen may be missing.
+    Without `strict` tensors of other shapes are left as they are, and said so in the log. Raises
+    `CheckpointError` when strict and something does not fit, or when nothing fits.
     """
-    tensors = _tensors_for(network, path, key)
-    target: nn.Module = network
     own = network.state_dict()
-    encoder = getattr(network, "encoder", None)
-    if encoder is not None and not set(tensors) & set(own):
-        target, own = encoder, encoder.state_dict()
+    tensors = _tensors_for(network, path, key)
     fitting = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
-    missing = sorted(set(own) - set(fitting))
+    missing = sorted(set(own) - set(fitting) - _frozen_parts(network))
     left = sorted(set(tensors) - set(fitting))
     if not fitting or (strict and (missing or left)):
         raise CheckpointError(
@@ -243,7 +234,7 @@ def fill_network(network: nn.Module, path: str, key: str | None, strict: bool, n
             f"another shape: {', '.join(missing[:4]) or 'none'}; not in the network: "
             f"{', '.join(left[:4]) or 'none'}. path.strict_load_{name[-1]}: false takes what fits"
         )
-    target.load_state_dict(fitting, strict=False)
+    network.load_state_dict(fitting, strict=False)
     _log.info(
         "%s: %d of %d tensors from %s; left as they were: %s",
         name, len(fitting), len(own), path, ", ".join(missing[:12]) or "none",
@@ -252,18 +243,35 @@ def fill_network(network: nn.Module, path: str, key: str | None, strict: bool, n
 
 def _tensors_for(network: nn.Module, path: str, key: str | None) -> dict[str, Tensor]:
     """The tensors of a file under our names, from whatever layout."""
-    wanted = set(network.state_dict())
-    encoder = getattr(network, "encoder", None)
-    names = wanted | (set(encoder.state_dict()) if encoder is not None else set())
+    names = set(network.state_dict())
     state = _read(path, key)
-    if set(state) & names:
-        return state
+    placed = {_place_of(name, names): tensor for name, tensor in state.items()}
+    if set(placed) & names:
+        return placed
     try:  # a foreign layout: let the detection fold it
         return load_network(path, key=key).state_dict()
     except CheckpointError as error:
         raise CheckpointError(
             f"{path} holds neither this network's tensors nor a known layout: {error}"
         ) from error
+
+
+def _place_of(name: str, names: set[str]) -> str:
+    """The network's name of a tensor that a file of one part has under a shorter one."""
+    for full in (name, f"encoder.{name}", f"decoder.{name}"):
+        if full in names:
+            return full
+    return name
+
+
+def _frozen_parts(network: nn.Module) -> set[str]:
+    """Names of a frozen decoder's parameters, and of its buffers."""
+    if not isinstance(network, PriorRestorer):
+        return set()
+    frozen = {f"decoder.{k}" for k, p in network.decoder.named_parameters() if not p.requires_grad}
+    if frozen:
+        frozen |= {f"decoder.{k}" for k, _ in network.decoder.named_buffers()}
+    return frozen
 
 
 def _read(path: str, key: str | None) -> dict[str, Tensor]:

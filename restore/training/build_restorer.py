@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from restore.config.data_options import FaceDatasetOptions
 from restore.config.schema import PARTS, Options
 from restore.errors import OptionError
 from restore.networks.prior_restorer import PriorRestorer
@@ -27,7 +28,7 @@ from restore.training.precision import stepper_of
 from restore.training.recipes import mixture_of
 from restore.training.restorer_feed import RestorerFeed
 from restore.training.restorer_step import Judge
-from restore.training.restorer_task import RestorerPlan, RestorerTask
+from restore.training.restorer_task import RestorerPlan, RestorerTask, TrainingSet
 from restore.training.sample_draws import SampleDraws
 from restore.training.sizes import sizes_of
 from restore.training.task import Trained
@@ -57,28 +58,20 @@ def build_restorer(options: Options, ranks: Ranks) -> RestorerTask:
     trained = _trained(options, network, average, judge, parts)
     fixed = train.gan_opt or train.gan_component_opt
     gan_from = max(fixed.start_iter, train.net_d_init_iters) if fixed else 0
-    bank, codes_bank = _banks(options, network, draws, sizes.gt, ranks)
-    feed = RestorerFeed(
-        draws=draws,
-        framing=framing_of(train_set, sizes.gt),
-        recipe=mixture_of(options.degradation_of("train")),
-        device=device,
-        source=open_crops(train_set, sizes.gt, device, options.manual_seed),
-        bank=bank,
-        codes_bank=codes_bank,
-        share=train.generated.share,
-        fidelity=train.fidelity,
-        parts=bool(parts),
-    )
+    sets = [
+        _training_set(options, name, network, draws, ranks, bool(parts))
+        for name in options.datasets
+        if name.startswith("train")
+    ]
     mean = None if w_mean is None else w_mean.to(device)
     losses = build_losses(options, device, parts, mean, w_variance)
     batch = train_set.batch_size_per_gpu
     together = batch * train.batch_accumulation * ranks.world
     plan = RestorerPlan(
-        batch_size=batch,
         accumulation=train.batch_accumulation,
         input_size=sizes.network,
         ema_decay=train.ema_decay_for(together),
+        ema_batch=together,
         codes_first=train.codes_first_iter,
         codes_batch=train.codes_first_batch or batch,
         gan_from=gan_from,
@@ -88,7 +81,32 @@ def build_restorer(options: Options, ranks: Ranks) -> RestorerTask:
         r1_every=train.net_d_reg_every,
         channels_last=train.channels_last,
     )
-    return RestorerTask(trained, feed, losses, judge, stepper_of(options, ranks), ranks, plan)
+    return RestorerTask(trained, sets, losses, judge, stepper_of(options, ranks), ranks, plan)
+
+
+def _training_set(
+    options: Options, name: str, network: nn.Module, draws: SampleDraws, ranks: Ranks, parts: bool
+) -> TrainingSet:
+    """One of the blocks train, train_2, ... with its crops and its generated faces."""
+    train, block = options.train, options.datasets[name]
+    assert train is not None
+    if not isinstance(block, FaceDatasetOptions):
+        raise OptionError(f"datasets.{name}: pairs; expected a FaceDataset to train on")
+    size = block.out_size or sizes_of(options).gt
+    bank, codes_bank = _banks(options, network, draws, size, ranks)
+    feed = RestorerFeed(
+        draws=draws,
+        framing=framing_of(block, size),
+        recipe=mixture_of(options.degradation_of(name)),
+        device=ranks.device,
+        source=open_crops(block, size, ranks.device, options.manual_seed),
+        bank=bank,
+        codes_bank=codes_bank,
+        share=train.generated.share,
+        fidelity=train.fidelity,
+        parts=parts,
+    )
+    return TrainingSet(feed, block.batch_size_per_gpu, block.share)
 
 
 def initialise_codes(network: nn.Module) -> tuple[Tensor | None, float]:
@@ -183,8 +201,11 @@ def _banks(
             "train.generated: with network_g.fix_decoder false the faces of a resumed run would "
             "differ; expected a frozen decoder"
         )
-    # Its own heads, should they be trained along: a face must look the same after a resume.
+    # Without heads: truth comes from the prior's own last layer, shrunk; and a face must look the
+    # same after a resume, also where heads are trained along.
     prior = averaged_copy(network.decoder)
+    if hasattr(prior, "heads"):
+        prior.heads = nn.ModuleDict()
     # Many small launches would starve an accelerator; on a CPU one at a time is as fast.
     block = 8 if ranks.device.type == "cuda" else 1
 

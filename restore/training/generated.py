@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restore.training.sample_draws import SampleDraws
@@ -80,8 +81,15 @@ class FaceBank:
                 if rng.random() < o.mixing_prob:
                     at = int(rng.integers(1, g.num_styles))
                     w_plus[i, at:] = second[i, at:]
-        image = g.synthesis(w_plus, size=o.size).clamp(-1, 1)
+        image = g.synthesis(w_plus, size=self._painted_size()).clamp(-1, 1)
+        if image.shape[-1] != o.size:
+            image = F.avg_pool2d(image, image.shape[-1] // o.size)
         return ((image.float() + 1) * 127.5).round().to(torch.uint8), w_plus
+
+    def _painted_size(self) -> int:
+        """The smallest size that the generator gives and that is not below the wanted one."""
+        sizes = getattr(self.generator, "sizes", (self.options.size,))
+        return min(size for size in sizes if size >= self.options.size)
 
     def _codes(self, purpose: str, numbers: list[int], z_dim: int, device: torch.device) -> Tensor:
         g, (low, high) = self.generator, self.options.truncation

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -107,6 +108,9 @@ class RestorerFeed:
             boxes=faces.boxes,
             w=w,
             known=known,
+            places=torch.from_numpy(
+                np.stack([self.draws.numpy("window", n).random(2) for n in numbers])
+            ),
         )
 
     def _real(self, numbers: Sequence[int]) -> FramedFaces:

@@ -40,6 +40,8 @@ class RestorerBatch:
     boxes: Tensor | None = None
     w: Tensor | None = None
     known: Tensor | None = None
+    places: Tensor | None = None
+    """[n,2] in [0,1): where the windows of the perceptual losses lie, down and across."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class RestorerLosses:
     w_variance: float = 1.0
     above_level: int = 0
     """Only maps above this level in px follow the fidelity."""
+    window: int | None = None
+    """px of the square in which larger images are compared by features."""
     parts: Mapping[str, nn.Module] = field(default_factory=dict)
     """Part discriminators, for their features."""
 
@@ -170,10 +174,11 @@ def restorer_terms(
         loss = pyramid_loss([s.float() for s in painted.sides], gt, mask)
         terms["l_g_pyramid"] = w.pyramid * to_pixels * loss
     to_features = tilted(w.perceptual_tilt, f)
+    seen = [windows(x, losses.window, batch.places) for x in (image, gt, mask)]
     if losses.lpips is not None and w.lpips:
-        terms["l_g_lpips"] = w.lpips * to_features * losses.lpips(image, gt, mask)
+        terms["l_g_lpips"] = w.lpips * to_features * losses.lpips(*seen)
     if losses.perceptual is not None:
-        perceptual, style = losses.perceptual(image, gt, mask)
+        perceptual, style = losses.perceptual(*seen)
         if w.perceptual:
             terms["l_g_percep"] = w.perceptual * to_features * perceptual
         if w.style:
@@ -184,6 +189,16 @@ def restorer_terms(
     terms.update(_part_terms(losses, image, batch))
     terms.update(encoder_terms(losses, painted.w_plus, painted.degradation, batch))
     return terms
+
+
+def windows(images: Tensor, window: int | None, places: Tensor | None) -> Tensor:
+    """A square of `window` px of each image [n,c,h,w], at its place [n,2] in [0,1)."""
+    room = images.shape[-1] - (window or 0)
+    if window is None or places is None or room <= 0:
+        return images
+    corners = (places * (room + 1)).long().tolist()
+    cut = [x[:, y : y + window, c : c + window] for x, (y, c) in zip(images, corners, strict=True)]
+    return torch.stack(cut)
 
 
 def encoder_terms(

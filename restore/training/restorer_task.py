@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,10 +32,11 @@ from restore.training.task import Trained
 class RestorerPlan:
     """When what is done, in steps; batch sizes in samples of one rank."""
 
-    batch_size: int
     accumulation: int = 1
     input_size: int = 512
     ema_decay: float = 0.999
+    ema_batch: int = 1
+    """Images of the steps that `ema_decay` is meant for."""
     codes_first: int = 0
     """Steps of the codes-first phase."""
     codes_batch: int = 8
@@ -46,13 +48,22 @@ class RestorerPlan:
     channels_last: bool = False
 
 
+@dataclass(frozen=True)
+class TrainingSet:
+    """A feed, how many samples a rank takes of it in a micro-batch, and how often."""
+
+    feed: RestorerFeed
+    batch_size: int
+    share: float = 1.0
+
+
 class RestorerTask:
     """The networks of a restorer's training, and one step of it."""
 
     def __init__(
         self,
         trained: Trained,
-        feed: RestorerFeed,
+        feeds: Sequence[TrainingSet],
         losses: RestorerLosses,
         judge: Judge | None,
         stepper: Stepper,
@@ -60,7 +71,7 @@ class RestorerTask:
         plan: RestorerPlan,
     ) -> None:
         self.trained = trained
-        self.feed = feed
+        self.feeds = feeds
         self.losses = losses
         self.judge = judge
         self.stepper = stepper
@@ -68,9 +79,15 @@ class RestorerTask:
         self.plan = plan
 
     @property
-    def samples_per_step(self) -> int:
-        """Of all ranks and micro-batches together."""
-        return self.plan.batch_size * self.plan.accumulation * self.ranks.world
+    def feed(self) -> RestorerFeed:
+        """The feed of the first training set."""
+        return self.feeds[0].feed
+
+    def set_at(self, step: int) -> TrainingSet:
+        """The training set that a step takes its batch from, the same on all ranks."""
+        shares = np.cumsum([one.share for one in self.feeds])
+        place = self.feed.draws.numpy("train_set", step).random() * shares[-1]
+        return self.feeds[int(np.searchsorted(shares, place, side="right"))]
 
     @property
     def network(self) -> nn.Module:
@@ -85,18 +102,19 @@ class RestorerTask:
             progress.code_images += count
             progress.images += count
         else:
-            logged = self._restore(progress)
-            count = self.samples_per_step
+            one = self.set_at(progress.step)
+            logged = self._restore(progress, one)
+            count = one.batch_size * self.plan.accumulation * self.ranks.world
             progress.images += count
         # Early on the average follows the weights: their first state is not worth remembering.
-        decay = min(self.plan.ema_decay, (1 + progress.step) / (10 + progress.step))
+        decay = self.plan.ema_decay ** (count / self.plan.ema_batch)
+        decay = min(decay, (1 + progress.step) / (10 + progress.step))
         for name, average in self.trained.averages.items():
             ema_update(average, self.trained.networks[name], decay)
         return logged
 
-    def numbers(self, progress: Progress, micro: int) -> list[int]:
+    def numbers(self, progress: Progress, micro: int, size: int) -> list[int]:
         """The sample numbers of this rank's micro-batch: every sample goes to one rank."""
-        size = self.plan.batch_size
         first = progress.images - progress.code_images
         first += (micro * self.ranks.world + self.ranks.rank) * size
         return list(range(first, first + size))
@@ -109,10 +127,10 @@ class RestorerTask:
         compute = partial(codes_step, encoder, self.losses, batch)  # type: ignore[arg-type]
         return self.stepper.step(self.trained.optimisers["net_g"], [compute])
 
-    def _restore(self, progress: Progress) -> dict[str, Tensor]:
+    def _restore(self, progress: Progress, one: TrainingSet) -> dict[str, Tensor]:
         step, plan = progress.step, self.plan
         batches = [
-            self._laid_out(self.feed.batch(self.numbers(progress, micro), step))
+            self._laid_out(one.feed.batch(self.numbers(progress, micro, one.batch_size), step))
             for micro in range(plan.accumulation)
         ]
         logged: dict[str, Tensor] = {}
