@@ -26,7 +26,7 @@ from restore.faces.align import LANDMARK_WEIGHTS, ffhq_template, similarity
 from restore.faces.detect import Detector, load_detector
 from restore.faces.face import Face
 from restore.faces.search import SearchOptions
-from restore.faces.warp import compose, invert, matrix_scale, warp
+from restore.faces.warp import compose, grid_bounds, invert, matrix_scale, shifted, warp
 
 Photo = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
@@ -144,9 +144,14 @@ def compose_photo(
         truths.append(compose(similarity(own, ffhq_template(512)), invert(to_photo)))
         edge = np.clip(np.minimum(np.arange(side), np.arange(side)[::-1]) / (0.04 * side), 0, 1)
         alpha = np.outer(edge, edge).astype(np.float32)
-        alpha = warp(alpha, to_photo, case.width, case.height, "constant")[..., None].clip(0, 1)
-        face = warp(crop, to_photo, case.width, case.height, "replicate")
-        photo += alpha * (face - photo)
+        low_x, low_y, high_x, high_y = grid_bounds(invert(to_photo), side, side)
+        x0, y0 = max(int(low_x), 0), max(int(low_y), 0)
+        x1, y1 = min(int(high_x) + 2, case.width), min(int(high_y) + 2, case.height)
+        to_region = compose(shifted(-x0, -y0), to_photo)
+        alpha = warp(alpha, to_region, x1 - x0, y1 - y0, "constant")[..., None].clip(0, 1)
+        face = warp(crop, to_region, x1 - x0, y1 - y0, "replicate")
+        region = photo[y0:y1, x0:x1]
+        region += alpha * (face - region)
     photo8 = np.clip(np.rint(photo), 0, 255).astype(np.uint8)
     return Sample(_degrade(photo8, case, random), truths)
 
