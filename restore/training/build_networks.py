@@ -49,7 +49,14 @@ def architecture_of(options: GeneratorOptions) -> tuple[str, dict[str, Any]] | N
         name = "gfpgan_v1" if options.type == "GFPGANv1" else "gfpgan_clean"
         if name == "gfpgan_v1" and tuple(options.resample_kernel) != (1, 3, 3, 1):
             raise OptionError("network_g.resample_kernel: GFPGANv1 resamples with [1, 3, 3, 1]")
-        keys = ("out_size", "channel_multiplier", "narrow", "num_mlp", "different_w", "sft_half")
+        keys: tuple[str, ...] = (
+            "out_size",
+            "channel_multiplier",
+            "narrow",
+            "num_mlp",
+            "different_w",
+            "sft_half",
+        )
         given = {key: getattr(options, key) for key in keys}
         return name, {**given, "w_dim": options.num_style_feat}
     if isinstance(options, StyleGAN2Options):

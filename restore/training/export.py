@@ -45,7 +45,7 @@ def export_latest(
     save_model_file(folder.models / "net_g_latest.safetensors", average, header, torch.float32)
 
 
-_LICENCES = {
+_LICENCES: dict[type, str] = {
     MobileRestorerOptions: "builds on a prior distilled from StyleGAN2-FFHQ: "
     "research and personal use",
 }

@@ -68,7 +68,7 @@ def place_in_frame(
 
 
 def _matrix(framing: Framing, crop_size: int, draws: SampleDraws, number: int) -> Tensor:
-    generator = None if framing.jitter is None else draws.torch("jitter", number)
+    generator = None if framing.jitter is None else draws.generator("jitter", number)
     return frame_matrices(
         1, crop_size, framing.size, framing.zoom, framing.centre, framing.jitter, generator
     )

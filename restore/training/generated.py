@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from restore.training.sample_draws import SampleDraws
 
@@ -38,7 +39,7 @@ class FaceBank:
     the same machine because faces are always painted in the same blocks.
     """
 
-    def __init__(self, generator: nn.Module, draws: SampleDraws, options: BankOptions) -> None:
+    def __init__(self, generator: Any, draws: SampleDraws, options: BankOptions) -> None:
         self.generator = generator
         self.draws = draws
         self.options = options

@@ -36,7 +36,7 @@ class SampleDraws:
         """One float64 in [0,1) for each sample: `[n]`."""
         return np.array([self.numpy(purpose, n).random() for n in numbers])
 
-    def torch(self, purpose: str, number: int, device: str = "cpu") -> torch.Generator:
+    def generator(self, purpose: str, number: int, device: str = "cpu") -> torch.Generator:
         """A torch generator with a seed of its own."""
         return torch.Generator(device).manual_seed(self.integer(purpose, number))
 

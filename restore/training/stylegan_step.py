@@ -48,7 +48,7 @@ def draw_latents(
         at = torch.tensor([_crossover(draws, purpose, n, mixing_prob, k) for n in numbers])
         late = torch.arange(k)[None] >= at[:, None]
         w_plus = torch.where(late.to(device)[:, :, None], second[:, None], w_plus)
-    noise = draws.torch(f"{purpose}.noise", numbers[0], str(device))
+    noise = draws.generator(f"{purpose}.noise", numbers[0], str(device))
     return Latents(w_plus, w, noise)
 
 

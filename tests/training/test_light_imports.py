@@ -4,7 +4,8 @@ import sys
 from tests.conftest import ROOT
 
 OPTIONAL = (
-    "torchvision", "lmdb", "lpips", "tensorboard", "tqdm", "onnxruntime", "basicsr", "wandb", "scipy",
+    "torchvision", "lmdb", "lpips", "tensorboard", "tqdm", "onnxruntime", "basicsr", "wandb",
+    "scipy",
 )  # fmt: skip
 
 
