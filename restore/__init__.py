@@ -24,7 +24,7 @@ _HOMES = {
 __all__ = ["RestoredFace", "RestoredPhoto", "Restorer", "__version__", "degrade", "load_network"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401  (PEP 562)
+def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'restore' has no attribute {name!r}")

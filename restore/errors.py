@@ -2,7 +2,7 @@
 
 
 class RestoreError(Exception):
-    """Base of every error that a user can cause and mend; the command line prints it in one line."""
+    """Base of every error that a user can cause and mend; printed by the CLI in one line."""
 
 
 class InputError(RestoreError):

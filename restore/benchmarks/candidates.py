@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restore.checkpoints.download import locate_model
-from restore.checkpoints.header import FORMAT, read_header
 from restore.checkpoints.load import load_network
 from restore.checkpoints.models_table import MODELS
+from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError
-from restore.faces.align import ffhq_template
+from restore.geometry.template import ffhq_template
 from restore.metrics.measure import rounded_to_bytes
 from restore.networks.prior_restorer import Encoding, PriorRestorer, blend_conditions
 from restore.runtime.model_info import model_info

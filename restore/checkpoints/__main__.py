@@ -58,7 +58,7 @@ def run_import(source: str, output: str, dtype: str) -> str:
 
 def run_show(path: str) -> str:
     """Header fields, then name, type and shape of each tensor."""
-    from restore.checkpoints.header import read_header
+    from restore.config.model_header import read_header
 
     header = read_header(path)
     tensors = header.pop("tensors")

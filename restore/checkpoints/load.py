@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from restore.checkpoints.architectures import build_network
 from restore.checkpoints.detect import CONSTANT_BUFFERS, Detection, detect, weights_only
 from restore.checkpoints.download import locate_model
-from restore.checkpoints.header import FORMAT, read_header
 from restore.checkpoints.key_map import fold
 from restore.checkpoints.model_file import load_model_file
 from restore.checkpoints.models_table import MODELS, find_model
 from restore.checkpoints.read import read_state_dict, sniff
+from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError, DeviceError
 from restore.networks.stylegan2_generator import StyleGAN2Generator
 

@@ -185,7 +185,7 @@ def check_formulas(graph: Graph) -> None:
 
 
 def import_prior(path: str | Path) -> Tensors:
-    """Wheel or folder -> float32 arrays under `MobileStyleGAN`'s names (heads and mean excluded)."""
+    """Wheel or folder -> float32 arrays named as in `MobileStyleGAN` (no heads, no w_mean)."""
     files = read_wheel(path)
     graphs = {n: parse_graph(files[f"{n}.xml"], files[f"{n}.bin"], n) for n in (MAPPING, SYNTHESIS)}
     tensors = mapping_tensors(graphs[MAPPING]) | synthesis_tensors(graphs[SYNTHESIS])

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from restore.checkpoints.architectures import ARCHITECTURES, build_network
-from restore.checkpoints.header import FORMAT, read_header
+from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError
 
 REQUIRED = ("architecture", "arguments")

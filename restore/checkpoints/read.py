@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restore.checkpoints.header import read_header
 from restore.checkpoints.stylegan2_pkl import read_nvidia_pickle
+from restore.config.model_header import read_header
 from restore.errors import CheckpointError
 
 # Wrappers in order of preference: averaged weights first.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from restore.errors import InputError
+from restore.geometry.template import ffhq_template
 
 PARTS = ("left_eye", "right_eye", "mouth")
 """Order of the boxes; left is the image's left."""
@@ -15,8 +16,6 @@ PARTS = ("left_eye", "right_eye", "mouth")
 MIRRORED_LANDMARKS = (1, 0, 2, 4, 3)
 MIRRORED_PARTS = (1, 0, 2)
 
-_FFHQ_512 = ((192.98138, 239.94708), (318.90277, 240.1936), (256.63416, 314.01935),
-             (201.26117, 371.41043), (313.08905, 371.15118))  # fmt: skip
 _EYE_HALF = 0.238
 """Half the width of an open eye over the distance of the pupils: 30 mm of 63 mm."""
 _DOWN_TO_ACROSS = 126.0 / 131.0
@@ -88,8 +87,7 @@ def read_record(data: bytes) -> FaceRecord:
 
 def template_landmarks(size: int, zoom: float, centre: tuple[float, float]) -> np.ndarray:
     """The five points [5,2] float32 of a crop that was aligned on the zoomed FFHQ template."""
-    points = (np.array(_FFHQ_512) - np.array(centre)) * zoom + 256
-    return ((points + 0.5) * (size / 512) - 0.5).astype(np.float32)
+    return ffhq_template(size, zoom, centre).astype(np.float32)
 
 
 def part_boxes(landmarks: np.ndarray) -> np.ndarray:

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.errors import InputError
-from restore.faces.align import FFHQ_512, similarity
 from restore.faces.warp import invert
+from restore.geometry.similarity import similarity
+from restore.geometry.template import FFHQ_512
 
 Mask = NDArray[np.float32]
 

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.errors import InputError
-from restore.faces.align import ffhq_template, similarity
 from restore.faces.face import MIRRORED, Face
 from restore.faces.look import Look, Photo
 from restore.faces.warp import Matrix, compose, invert, warp
+from restore.geometry.similarity import similarity
+from restore.geometry.template import ffhq_template
 
 
 @dataclass(frozen=True)

@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# FFHQ's five points in a 512 crop (facexlib, GFPGAN), pixel coordinates.
-FFHQ512_POINTS = (
-    (192.98138, 239.94708),
-    (318.90277, 240.1936),
-    (256.63416, 314.01935),
-    (201.26117, 371.41043),
-    (313.08905, 371.15118),
-)
+from restore.geometry.similarity import similarity
+from restore.geometry.template import FFHQ_512
+
 _LUMA = (0.2989, 0.587, 0.114)  # GFPGAN's gray for its identity network
-
-
-def similarity(source: Sequence[Sequence[float]], target: Sequence[Sequence[float]]) -> np.ndarray:
-    """The similarity [2,3] float64 that carries `source` points [k,2] onto `target` best.
-
-    Umeyama 1991, eq. 40-43, in its closed form for the plane.
-    """
-    src, dst = np.asarray(source, np.float64), np.asarray(target, np.float64)
-    a, b = src - src.mean(0), dst - dst.mean(0)
-    power = (a**2).sum()
-    cosine = (a * b).sum() / power
-    sine = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / power
-    turn = np.array([[cosine, -sine], [sine, cosine]])
-    return np.concatenate([turn, (dst.mean(0) - turn @ src.mean(0))[:, None]], axis=1)
 
 
 def align_to_network(
@@ -51,8 +30,8 @@ def align_to_network(
         image = (image * luma).sum(1, keepdim=True)
     height, width = network.input_size  # type: ignore[misc]
     size = image.shape[-1]
-    points = np.asarray(FFHQ512_POINTS) * (size / 512)
-    to_crop = _homogeneous(similarity(network.template, points))  # type: ignore[arg-type]
+    points = np.asarray(FFHQ_512) * (size / 512)
+    to_crop = _homogeneous(similarity(np.asarray(network.template), points))  # type: ignore[arg-type]
     scale = crop_scale(network, size)
     matrix = image.new_tensor(to_crop[None], dtype=torch.float64)
     if frame_to_crop is not None:
@@ -93,8 +72,8 @@ def embed(network: nn.Module, image: Tensor, frame_to_crop: Tensor | None = None
 
 def crop_scale(network: nn.Module, size: int) -> float:
     """Pixels of an FFHQ-frame crop of `size` under one pixel of the network's input."""
-    points = np.asarray(FFHQ512_POINTS) * (size / 512)
-    matrix = similarity(network.template, points)  # type: ignore[arg-type]
+    points = np.asarray(FFHQ_512) * (size / 512)
+    matrix = similarity(np.asarray(network.template), points)
     return float(np.hypot(matrix[0, 0], matrix[1, 0]))
 
 

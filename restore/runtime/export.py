@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from restore.checkpoints.architectures import ARCHITECTURES
-from restore.checkpoints.header import FORMAT, read_header
+from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError, InputError
 from restore.runtime.gfpgan_graph import build_gfpgan_graph
 from restore.runtime.graph import OPSET, GraphBuilder

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.checkpoints.header import FORMAT, read_header
+from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError
-from restore.faces.align import ffhq_template
+from restore.geometry.template import ffhq_template
 
 RANGE = "-1..1"
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.checkpoints.header import FORMAT, read_header
 from restore.checkpoints.models_table import MODELS
+from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError, DeviceError, MissingExtraError
 from restore.runtime.model_info import ModelInfo, model_info
 from restore.runtime.pixels import check_request, to_network, to_pixels

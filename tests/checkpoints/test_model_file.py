@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from restore.checkpoints.header import read_header
 from restore.checkpoints.load import load_network
 from restore.checkpoints.model_file import load_model_file, save_model_file
+from restore.config.model_header import read_header
 from restore.errors import CheckpointError
 from restore.networks.gfpgan_encoder import build_gfpgan
 from restore.networks.stylegan2_generator import build_stylegan2
@@ -62,7 +62,7 @@ def test_offsets_point_at_the_numbers(restorer, tmp_path):
 
 
 def test_header_reader_imports_no_torch():
-    code = "import sys, restore.checkpoints.header as h; assert 'torch' not in sys.modules; h"
+    code = "import sys, restore.config.model_header as h; assert 'torch' not in sys.modules; h"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

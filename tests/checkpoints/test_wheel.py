@@ -11,7 +11,6 @@ import torch
 
 from restore.checkpoints import mobile_stylegan_wheel as wheel
 from restore.checkpoints.__main__ import main
-from restore.checkpoints.header import read_header
 from restore.checkpoints.mobile_stylegan_wheel import (
     FILES,
     WHEEL_NAME,
@@ -27,6 +26,7 @@ from restore.checkpoints.openvino_graph import (
     only_consumer,
     parse_graph,
 )
+from restore.config.model_header import read_header
 from restore.errors import CheckpointError
 from restore.networks.mobile_stylegan import MobileStyleGAN
 

@@ -61,7 +61,7 @@ def test_without_records_the_template_speaks(tmp_path):
 
 
 def test_template_is_that_of_faces():
-    from restore.faces.align import ffhq_template
+    from restore.geometry.template import ffhq_template
 
     ours = template_landmarks(256, 1.2, (256.0, 280.0))
     assert np.allclose(ours, ffhq_template(256, 1.2, (256.0, 280.0)), atol=1e-3)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from restore.faces.align import ffhq_template
 from restore.faces.face import Face
+from restore.geometry.template import ffhq_template
 
 
 def smooth_photo(height, width, channels=3, seed=0):

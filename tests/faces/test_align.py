@@ -5,15 +5,10 @@ import numpy as np
 import pytest
 
 from restore.errors import InputError
-from restore.faces.align import (
-    FFHQ_512,
-    LANDMARK_WEIGHTS,
-    align_face,
-    ffhq_template,
-    scale_matrix,
-    similarity,
-)
+from restore.faces.align import LANDMARK_WEIGHTS, align_face, scale_matrix
 from restore.faces.warp import invert
+from restore.geometry.similarity import similarity
+from restore.geometry.template import FFHQ_512, ffhq_template
 from tests.faces.scene import placed_landmarks, smooth_photo
 
 

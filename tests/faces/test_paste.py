@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from restore.errors import InputError
-from restore.faces.align import align_face, ffhq_template, scale_matrix
+from restore.faces.align import align_face, scale_matrix
 from restore.faces.mask import face_mask
 from restore.faces.paste import Patch, paste_face, paste_faces
 from restore.faces.warp import warp
+from restore.geometry.template import ffhq_template
 from tests.faces.scene import placed_landmarks, smooth_photo
 
 SIZE = 128

@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from restore.faces.align import ffhq_template, similarity
 from restore.faces.warp import compose, invert, resized, shifted, warp
+from restore.geometry.similarity import similarity
+from restore.geometry.template import ffhq_template
 from tests.faces.scene import placed_landmarks, smooth_photo
 
 

@@ -3,14 +3,10 @@ import pytest
 import torch
 from torch import nn
 
+from restore.geometry.similarity import similarity
+from restore.geometry.template import FFHQ_512
 from restore.losses.feature_files import load_identity_network
-from restore.networks.face_alignment import (
-    FFHQ512_POINTS,
-    align_to_network,
-    embed,
-    identity_cosine,
-    similarity,
-)
+from restore.networks.face_alignment import align_to_network, embed, identity_cosine
 from restore.networks.mobilefacenet import SPHEREFACE_POINTS
 
 
@@ -31,7 +27,7 @@ class Small(nn.Module):
 
 def test_similarity_recovers_a_known_one():
     turn = 1.7 * np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
-    source = np.asarray(FFHQ512_POINTS)
+    source = np.asarray(FFHQ_512)
     target = source @ turn.T + (3, -5)
     found = similarity(source, target)
     np.testing.assert_allclose(found, np.c_[turn, [3, -5]], atol=1e-9)
@@ -49,7 +45,7 @@ def test_landmarks_land_on_the_template(size):
     network = Small()
     face = align_to_network(ramp(size), network)[0]
     # the ramp at each template point reads where in the frame it came from
-    wanted = similarity(network.template, FFHQ512_POINTS)
+    wanted = similarity(np.asarray(network.template), np.asarray(FFHQ_512))
     for x, y in ((3.0, 4.0), (8.0, 9.0)):
         expected = wanted @ (x, y, 1)
         got = face[:2, int(y), int(x)]

@@ -6,8 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
+from restore.geometry.similarity import similarity
+from restore.geometry.template import FFHQ_512
 from restore.losses.feature_files import load_landmark_network
-from restore.networks.face_alignment import FFHQ512_POINTS, align_to_network, similarity
+from restore.networks.face_alignment import align_to_network
 from restore.networks.facemesh import FACEMESH_POINTS, FaceMesh
 
 
@@ -16,7 +18,7 @@ def test_shapes_and_template():
     assert points.shape == (2, 468, 3)
     assert logit.shape == (2,)
     # the template is a plain scaling of FFHQ's
-    matrix = similarity(FFHQ512_POINTS, FACEMESH_POINTS)
+    matrix = similarity(np.asarray(FFHQ_512), np.asarray(FACEMESH_POINTS))
     np.testing.assert_allclose(matrix[:, :2], np.eye(2) * 0.48, atol=1e-4)
 
 

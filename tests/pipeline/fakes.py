@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from restore.faces.align import ffhq_template
 from restore.faces.face import Face
+from restore.geometry.template import ffhq_template
 
 
 class InvertRuntime:

@@ -4,8 +4,8 @@ import onnxruntime
 import pytest
 import torch
 
-from restore.checkpoints.header import read_header
 from restore.checkpoints.load import load_network
+from restore.config.model_header import read_header
 from restore.errors import CheckpointError, InputError
 from restore.runtime.export import check_graph, export_model, main
 from tests.runtime.models import GFPGAN, MOBILE, write_model

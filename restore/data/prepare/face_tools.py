@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -30,23 +29,25 @@ class FaceTools:
 def load_face_tools(detector: str | None, threads: int = 1) -> FaceTools:
     """The library's own tools; `detector` is a name of `load_detector`, None finds nothing.
 
-    The modules are named here and nowhere else in this folder: preparation is a program, and the
-    rest of `data` knows nothing of faces.
+    Preparation is a program above the rest of `data`, which knows nothing of faces.
     """
-    align = import_module("restore.faces.align")
-    depth = import_module("restore.images.depth")
-    files = import_module("restore.images.files")
-    warp = import_module("restore.faces.warp").warp
+    from restore.faces.align import align_face
+    from restore.faces.warp import warp
+    from restore.geometry.template import ffhq_template
+    from restore.images import depth, files
+
     find: Callable[[np.ndarray], list[Any]] = lambda photo: []  # noqa: E731
     if detector is not None:
-        find = import_module("restore.faces.detect").load_detector(detector, threads=threads).detect
+        from restore.faces.detect import load_detector
+
+        find = load_detector(detector, threads=threads).detect
 
     def decode(data: bytes) -> np.ndarray:
         pixels: np.ndarray = depth.to_rgb(depth.to_uint8(files.decode_photo(data).pixels))
         return np.ascontiguousarray(pixels)
 
     def aligned(photo: np.ndarray, landmarks: np.ndarray, template: np.ndarray, size: int) -> Crop:
-        face = align.align_face(photo, landmarks, template, size)
+        face = align_face(photo, landmarks, template, size)
         return face.crop, face.matrix
 
     return FaceTools(
@@ -54,5 +55,5 @@ def load_face_tools(detector: str | None, threads: int = 1) -> FaceTools:
         detect=find,
         align=aligned,
         warp=lambda photo, matrix, size: warp(photo, matrix, size, size),
-        template=align.ffhq_template,
+        template=ffhq_template,
     )

@@ -1,0 +1,1 @@
+"""Plane geometry of faces: the FFHQ template and similarities; numpy only."""

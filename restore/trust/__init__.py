@@ -1,1 +1,0 @@
-"""How far a restored face may be trusted: identity, status, policies."""
