@@ -216,7 +216,7 @@ def write_sheets(generator: Generator, folder: Path, size: int = 192) -> str:
         for psi in (1.0, 0.7, 0.5, 0.25, 0.0, -0.5):
             w_plus = z_to_w_plus(generator, z_of_seeds(generator, [seed]), psi)
             sweep.append(to_uint8(render(generator, w_plus, size))[0])
-            captions.append(f"seed {seed}, ψ {psi:g}")
+            captions.append(f"seed {seed}, psi {psi:g}")
     grid_sheet(sweep, captions, 6).save(folder / "truncation.jpg", quality=85)
     pictures, captions = [], []
     for first, second in ((2, 13), (24, 14), (7, 11)):
@@ -237,7 +237,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     if arguments.blind:
-        print(run_blind(arguments))
+        for line in run_blind(arguments):
+            print(line, flush=True)
         return 0
     with torch.no_grad():
         for title, measure in _parts(load_generator(arguments.model), arguments):

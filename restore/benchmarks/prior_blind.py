@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +81,9 @@ def choose(names: Sequence[str], ages: Mapping[str, int], count: int) -> dict[st
         chosen = groups.setdefault(group_of(name, ages), [])
         if len(chosen) < count:
             chosen.append(name)
-    return dict(sorted(groups.items(), key=lambda pair: (source_of(pair[0]), pair[1] == [])))
+    order = [f"aaf {low}-{high}" for low, high in AGE_BANDS]
+    known = [group for group in order if group in groups]
+    return {group: groups[group] for group in [*known, *sorted(set(groups) - set(known))]}
 
 
 class Rebuilder:
@@ -135,25 +137,25 @@ class Rebuilder:
             )
 
 
-def table(results: Mapping[str, Sequence[Rebuilt]]) -> str:
-    """A markdown table: the mean of each group, with the standard error of LPIPS and identity."""
-    rows = [
-        "| group | faces | PSNR | LPIPS-squeeze | identity cosine | code to mean |",
-        "|---|---|---|---|---|---|",
-    ]
-    for group, faces in results.items():
-        values = torch.tensor([[f.psnr, f.lpips, f.identity, f.code] for f in faces])
-        mean = values.mean(0).tolist()
-        error = (values.std(0, correction=0) / max(len(faces) - 1, 1) ** 0.5).tolist()
-        rows.append(
-            f"| {group} | {len(faces)} | {mean[0]:.2f} | {mean[1]:.3f} ± {error[1]:.3f} | "
-            f"{mean[2]:.3f} ± {error[2]:.3f} | {mean[3]:.3f} |"
-        )
-    return "\n".join(rows)
+HEAD = (
+    "| group | faces | PSNR | LPIPS-squeeze | identity cosine | code to mean |\n"
+    "|---|---|---|---|---|---|"
+)
 
 
-def run_blind(arguments: argparse.Namespace) -> str:
-    """Rebuild the faces of every group and return the table.
+def table_row(group: str, faces: Sequence[Rebuilt]) -> str:
+    """A row of a markdown table: means, with the standard error of LPIPS and identity."""
+    values = torch.tensor([[f.psnr, f.lpips, f.identity, f.code] for f in faces])
+    mean = values.mean(0).tolist()
+    error = (values.std(0, correction=0) / max(len(faces) - 1, 1) ** 0.5).tolist()
+    return (
+        f"| {group} | {len(faces)} | {mean[0]:.2f} | {mean[1]:.3f} ± {error[1]:.3f} | "
+        f"{mean[2]:.3f} ± {error[2]:.3f} | {mean[3]:.3f} |"
+    )
+
+
+def run_blind(arguments: argparse.Namespace) -> Iterator[str]:
+    """Rebuild the faces of every group; yields the lines of the table, each when it is measured.
 
     Crops of all `faces256-*.tar`: a trained encoder has seen most of them, so that what remains is
     what codes and prior cannot say, more than what the encoder did not learn.
@@ -169,11 +171,12 @@ def run_blind(arguments: argparse.Namespace) -> str:
     rebuilder = Rebuilder(
         load_network(arguments.restorer), lpips, load_identity_network(arguments.identity)
     )
-    results: dict[str, list[Rebuilt]] = {}
+    how = f", then {arguments.steps} Adam steps" if arguments.steps else ""
+    yield f"{SIZE} px, masked, codes of the encoder of {arguments.restorer}{how}\n\n{HEAD}"
     for group, names in choose(list(places), ages, arguments.per_group).items():
+        faces = []
         for name in names:
             crop = torch.from_numpy(places[name].image(name).copy()).permute(2, 0, 1)[None]
             gt, mask = to_ffhq_frame(crop, SIZE)
-            results.setdefault(group, []).append(rebuilder.measure(gt, mask, arguments.steps))
-    how = f", then {arguments.steps} Adam steps" if arguments.steps else ""
-    return f"{SIZE} px, masked, codes of the encoder of {arguments.restorer}{how}\n{table(results)}"
+            faces.append(rebuilder.measure(gt, mask, arguments.steps))
+        yield table_row(group, faces)
