@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from restore.errors import InputError
 from restore.networks.mobile_stylegan import MobileStyleGAN
 from restore.networks.stylegan2_generator import StyleGAN2Generator
-from restore.networks.w_statistics import principal_axes, w_statistics
+from restore.networks.w_statistics import principal_axes
 
 Generator = MobileStyleGAN | StyleGAN2Generator
 """What this folder works on: mapping, w_mean, styles, synthesis (docs/architecture.md)."""
@@ -135,8 +135,13 @@ class WStatistics:
 
 @torch.no_grad()
 def measure_w(
-    generator: nn.Module, count: int = 16384, seed: int = 0, rank: int = 128
+    generator: Generator, count: int = 16384, seed: int = 0, rank: int = 128
 ) -> WStatistics:
-    """Statistics of w over `count` z; `rank` axes are kept."""
-    mean, covariance = w_statistics(generator, count, seed)
-    return WStatistics(mean, covariance, principal_axes(covariance, rank))
+    """Statistics of w over at least `count` z; `rank` axes are kept."""
+    draws = torch.Generator().manual_seed(seed)
+    width = getattr(generator, "z_dim", generator.w_dim)
+    blocks = range(0, max(count, 2), 4096)
+    codes = [generator.mapping(torch.randn(4096, width, generator=draws)) for _ in blocks]
+    w = torch.cat(codes).double()
+    covariance = torch.cov(w.T).float()
+    return WStatistics(w.mean(0).float(), covariance, principal_axes(covariance, rank))

@@ -100,8 +100,8 @@ def test_mixing_takes_the_rows_and_leaves_its_inputs():
     assert a.sum() == 0
 
 
-def test_distance_is_one_for_codes_of_the_mapping_and_psi_for_truncated_ones():
-    net = mobile()
+def test_distance_is_one_for_codes_of_the_mapping_and_psi_for_truncated_ones(generator):
+    net = generator
     known = measure_w(net, 8192, rank=8)
     w = net.mapping(z_of_seeds(net, range(400)))
     rms = known.distance(w).square().mean().sqrt()
