@@ -55,7 +55,8 @@ class _ArchRegistry(Mapping[str, Any]):
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict(import_basicsr("basicsr.utils.registry").ARCH_REGISTRY))
+        registry = import_basicsr("basicsr.utils.registry").ARCH_REGISTRY
+        return iter(registry.keys())
 
     def __len__(self) -> int:
         return len(list(iter(self)))
