@@ -12,6 +12,7 @@ BENCHMARKS = {
     "degradation": "degradations: images per second against the classical recipe",
     "detection": "detectors: faces found, false faces, landmark error, seconds",
     "install": "a fresh light install: seconds and megabytes",
+    "pictures": "several before/after pairs in one picture",
     "pipeline": "whole photos: start-up, seconds per stage, memory",
     "prior": "the face prior: heads, statistics, Frechet distances, where it is blind",
     "quality": "metrics on any two folders of pictures",
