@@ -117,14 +117,20 @@ def spread(names: Sequence[str], count: int | None) -> tuple[str, ...]:
 
 
 def find_protocol_recipe(name: str) -> Recipe:
-    """A named recipe of one pass, its pixels those of a 512 px crop.
+    """A named recipe of one pass, its pixels those of a 512 px crop, without colour jitter.
 
-    Raises `InputError` for another, with the known ones.
+    The jitter of training shifts colours at random: no restorer can know by how much, so it would
+    measure luck. Raises `InputError` for another, with the known ones.
     """
     single = [n for n, r in RECIPES.items() if r.second is None and r.final_sinc_prob == 0]
     if name not in single:
         raise InputError(f"recipe {name!r}: expected one of {', '.join(single)}")
-    return replace(RECIPES[name], reference_size=REFERENCE_SIZE)
+    return replace(
+        RECIPES[name],
+        reference_size=REFERENCE_SIZE,
+        color_jitter_prob=0.0,
+        color_jitter_pt_prob=0.0,
+    )
 
 
 def seed_of(recipe: str, face: str) -> int:

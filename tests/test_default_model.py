@@ -1,0 +1,33 @@
+"""The packaged model on faces it never saw: what comes out is better than what went in."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from restore.benchmarks.protocol import batches, open_faces
+from restore.checkpoints.download import WEIGHTS
+
+
+@pytest.mark.shared
+def test_the_default_model_is_perceptually_better_than_the_input(shared):
+    if not (WEIGHTS / "default.safetensors").is_file():
+        pytest.skip("this checkout holds no packaged model")
+    from restore.checkpoints.load import load_network
+    from restore.losses.feature_files import load_feature_network, load_lpips_heads
+    from restore.losses.perceptual import LpipsLoss
+
+    network = load_network("default")
+    backbone = load_feature_network(shared / "weights" / "squeezenet1_1_features.safetensors")
+    lpips = LpipsLoss(backbone, load_lpips_heads("squeeze"))
+    faces = open_faces(shared / "faces", 256, 12, "val")
+    before, after = [], []
+    for batch in batches(faces, "gfpgan", 4):
+        lq = torch.nn.functional.interpolate(batch.lq, size=(512, 512), mode="bilinear")
+        with torch.no_grad():
+            restored = network(lq).image.clamp(-1, 1)
+            restored = torch.nn.functional.avg_pool2d(restored, 2)
+            before += lpips(batch.lq, batch.gt, batch.mask).tolist()
+            after += lpips(restored, batch.gt, batch.mask).tolist()
+    assert len(after) == 12
+    assert sum(after) < 0.9 * sum(before), (before, after)
