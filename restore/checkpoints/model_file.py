@@ -55,6 +55,7 @@ def save_model_file(
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         save_file(tensors, part, metadata=metadata)
+        part.chmod(0o644)  # safetensors leaves 0600; a packaged model is for every user
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -48,6 +48,7 @@ def test_round_trip(restorer, dtype, tmp_path):
     assert header["format"] == "restore/1"
     assert {key: header[key] for key in HEADER} == HEADER
     assert [p.name for p in tmp_path.iterdir()] == ["small.safetensors"]
+    assert path.stat().st_mode & 0o444 == 0o444  # a package's file is for every user
 
 
 def test_offsets_point_at_the_numbers(restorer, tmp_path):
