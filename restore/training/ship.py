@@ -1,20 +1,17 @@
-"""From a trained encoder and the prior to the one model file that a package ships."""
+"""From a trained restorer to the one model file that a package ships: float16, with its card."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from restore.checkpoints.model_file import save_model_file
+from restore.checkpoints.model_file import load_model_file, save_model_file
 from restore.checkpoints.prior_card import PRIOR_LICENCE
+from restore.config.model_header import read_header
 from restore.errors import CheckpointError
-from restore.networks.mobile_restorer import build_mobile_restorer
 from restore.networks.prior_restorer import PriorRestorer
 
 TEMPLATE = {"name": "ffhq512", "zoom": 1.0, "centre": [256, 256]}
@@ -33,42 +30,42 @@ unzoomed FFHQ frame. Trained by this project's own trainer: {training}
 """
 
 
-@dataclass(frozen=True)
-class Shipment:
-    """What goes into a model file: the network and where it comes from."""
-
-    encoder: Mapping[str, Tensor]  # state dict of the encoder, usually the EMA
-    decoder: Mapping[str, Tensor]  # state dict of the MobileStyleGAN with its heads
-    arguments: Mapping[str, Any]  # of `build_mobile_restorer`
-    training: str  # one line: data, images seen
-    options_text: str = ""  # the resolved options, for their hash
-
-
-def assemble(shipment: Shipment) -> PriorRestorer:
-    """Build the restorer and fill it; raises CheckpointError when the parts do not fit."""
-    network = build_mobile_restorer(**shipment.arguments)
-    try:
-        network.encoder.load_state_dict(shipment.encoder)
-        network.decoder.load_state_dict(shipment.decoder)
-    except RuntimeError as error:
-        raise CheckpointError(f"the parts do not fit the restorer: {error}") from error
-    return network.eval()
-
-
 def ship(
-    shipment: Shipment, path: str | Path, dtype: torch.dtype = torch.float16
+    network: PriorRestorer,
+    arguments: Mapping[str, Any],
+    path: str | Path,
+    training: str,
+    options_sha256: str = "",
+    dtype: torch.dtype = torch.float16,
 ) -> dict[str, Any]:
-    """Write NAME.safetensors with its card; returns the header."""
-    crop_size = int(shipment.arguments.get("crop_size", 512))
+    """Write a default restorer with its card; returns the header.
+
+    `arguments`: of `build_mobile_restorer`; `training`: one line, data and images seen.
+    """
+    crop_size = int(arguments.get("crop_size", 512))
     header = {
         "architecture": "mobile_restorer",
-        "arguments": dict(shipment.arguments),
+        "arguments": dict(arguments),
         "crop_size": crop_size,
         "template": TEMPLATE,
         "range": "-1..1",
         "licence": f"research and personal use; prior: {PRIOR_LICENCE}",
-        "card": _CARD.format(size=crop_size, training=shipment.training),
-        "training_options_sha256": hashlib.sha256(shipment.options_text.encode()).hexdigest(),
+        "card": _CARD.format(size=crop_size, training=training),
+        "training_options_sha256": options_sha256,
     }
-    save_model_file(path, assemble(shipment), header, dtype)
+    save_model_file(path, network, header, dtype)
     return header
+
+
+def ship_file(source: str | Path, path: str | Path, training: str) -> dict[str, Any]:
+    """A trainer's `net_g_latest.safetensors` -> the packaged form. Raises CheckpointError."""
+    header = read_header(source)
+    if header.get("architecture") != "mobile_restorer":
+        raise CheckpointError(
+            f"{source} holds {header.get('architecture')!r}, expected a mobile_restorer: "
+            "models/net_g_latest.safetensors of a training of the default restorer"
+        )
+    network = load_model_file(source)
+    assert isinstance(network, PriorRestorer)
+    digest = header.get("training_options_sha256", "")
+    return ship(network, header["arguments"], path, training, digest)
