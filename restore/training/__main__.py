@@ -1,4 +1,4 @@
-"""`python -m restore.training ship FILE -o OUT --training TEXT`: the packaged form of a restorer."""
+"""`python -m restore.training ship FILE -o OUT --training TEXT`: a restorer as a package has it."""
 
 from __future__ import annotations
 
