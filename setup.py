@@ -44,11 +44,16 @@ EXTRAS["test"] = [
 ]
 EXTRAS["all"] = sorted({p for name, extra in EXTRAS.items() if name != "test" for p in extra})
 
+README = HERE / "README.md"
+DESCRIPTION = (
+    "Blind face restoration that keeps the person: light, offline, on a StyleGAN2-family prior"
+)
+
 setup(
     name="restore",
     version=VERSION.group(1),
-    description="Blind face restoration that keeps the person: light, offline, on a StyleGAN2-family prior",
-    long_description=(HERE / "README.md").read_text("utf-8") if (HERE / "README.md").exists() else "",
+    description=DESCRIPTION,
+    long_description=README.read_text("utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",

@@ -189,7 +189,7 @@ def _load(label: str, target: str, backend: str, device: str, threads: int | Non
         raise CheckpointError(
             f"{path} holds a {type(network).__name__}, which restores no faces; give a restorer"
         )
-    crop_size = int(network.decoder.out_size)  # type: ignore[arg-type]
+    crop_size = int(network.decoder.out_size)
     if path.suffix == ".safetensors" and read_header(path).get("format") == FORMAT:
         info = model_info(read_header(path), str(path))
         crop_size = info.crop_size

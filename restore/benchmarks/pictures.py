@@ -22,8 +22,8 @@ def montage(files: Sequence[Path], columns: int, width: int) -> Image.Image:
     height = max(picture.height for picture in pictures)
     rows = -(-len(pictures) // columns)
     sheet = Image.new("RGB", (columns * width, rows * height), "white")
-    for i, picture in enumerate(pictures):
-        sheet.paste(picture, ((i % columns) * width, (i // columns) * height))
+    for i, made in enumerate(pictures):
+        sheet.paste(made, ((i % columns) * width, (i // columns) * height))
     return sheet
 
 

@@ -106,7 +106,7 @@ class Rebuilder:
 
     def paint(self, w_plus: Tensor) -> Tensor:
         """W+ -> images at the size of the comparison."""
-        return self.restorer.decoder.synthesis(w_plus, size=SIZE)  # type: ignore[operator]
+        return self.restorer.decoder.synthesis(w_plus, size=SIZE)
 
     def improved(self, w_plus: Tensor, gt: Tensor, mask: Tensor, steps: int) -> Tensor:
         """W+ after Adam steps on masked L1 and LPIPS (Image2StyleGAN's losses, shorter)."""

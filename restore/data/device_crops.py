@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -78,10 +78,6 @@ class DeviceCrops:
             keys=tuple(self.keys[i] for i in places),
             sources=tuple(self.sources[i] for i in places),
         )
-
-    def fetch(self, draws: Iterator[list[Draw]]) -> Iterator[Batch]:
-        """A batch for each list of draws."""
-        return (self.batch(wanted) for wanted in draws)
 
 
 def device_crops_fit(dataset: FaceDataset, device: torch.device | str, limit_gb: float) -> bool:

@@ -171,7 +171,8 @@ def pixels_of(photo: SamplePhoto, picture: Picture) -> np.ndarray:
     if photo.gray:
         picture = picture @ np.array([[0.299], [0.587], [0.114]], np.float32)
     if photo.oval:
-        mask = oval_mask(*picture.shape[:2], feather=0.02)
+        height, width = picture.shape[:2]
+        mask = oval_mask(height, width, feather=0.02)
         picture = np.concatenate([picture, mask], axis=2)
     if photo.bits == 16:
         # the recipe ends on the 8-bit grid; a scanner's own noise fills the bits below it
@@ -214,7 +215,7 @@ def write_sample_photos(
     written = []
     for photo in photos:
         faces = generate_faces(generator, photo.seeds, photo.truncation)
-        portraits = [resized(face.astype(np.float32) / 255, 512) for face in faces]
+        portraits = [resized(face.astype(np.float32) / np.float32(255), 512) for face in faces]
         values = pixels_of(photo, spoilt(photo, portraits))
         path = folder / photo.name
         metadata = metadata_of(photo, values.shape[1], values.shape[0])

@@ -58,7 +58,7 @@ def _seam_weight(cost: NDArray[np.float32], feather: float) -> Picture:
         low = max(path[row + 1] - 1, 0)
         path[row] = low + int(np.argmin(total[row, low : path[row + 1] + 2]))
     hard = (np.arange(width)[None] >= path[:, None]).astype(np.float32)
-    return cv2.GaussianBlur(hard, (0, 0), feather)[:, :, None]
+    return np.asarray(cv2.GaussianBlur(hard, (0, 0), feather), np.float32)[:, :, None]
 
 
 def plain_wall(width: int, height: int, color: Sequence[float], seed: int) -> Picture:
@@ -73,11 +73,11 @@ def plain_wall(width: int, height: int, color: Sequence[float], seed: int) -> Pi
 
 def framed(picture: Picture, mat: int, frame: int, color: Sequence[float]) -> Picture:
     """A picture behind a white mat of `mat` px, in a wooden frame of `frame` px."""
-    inner = cv2.copyMakeBorder(picture, *([mat] * 4), cv2.BORDER_CONSTANT, value=(0.94, 0.93, 0.9))
+    inner = _bordered(picture, mat, (0.94, 0.93, 0.9))
     # the bevel of the mat: a thin shade around the picture
     height, width = picture.shape[:2]
     cv2.rectangle(inner, (mat - 2, mat - 2), (mat + width + 1, mat + height + 1), (0.75,) * 3, 2)
-    outer = cv2.copyMakeBorder(inner, *([frame] * 4), cv2.BORDER_CONSTANT, value=tuple(color))
+    outer = _bordered(inner, frame, color)
     steps = np.minimum.outer(_to_border(outer.shape[0]), _to_border(outer.shape[1]))
     edge = np.clip(steps / frame, 0, 1)
     rounded = np.where(edge < 1, 0.65 + 0.6 * np.sin(np.pi * edge), 1).astype(np.float32)
@@ -91,9 +91,14 @@ def _to_border(length: int) -> NDArray[np.float32]:
 
 def print_of(picture: Picture, border: int, tint: Sequence[float] = (0.96, 0.95, 0.91)) -> Picture:
     """A photographic print: the picture inside a white border of `border` px."""
-    return cv2.copyMakeBorder(
-        picture, *([border] * 4), cv2.BORDER_CONSTANT, value=tuple(tint)
-    ).astype(np.float32)
+    return _bordered(picture, border, tint)
+
+
+def _bordered(picture: Picture, border: int, color: Sequence[float]) -> Picture:
+    """A picture inside a border of `border` px in one colour."""
+    sides = (border, border, border, border)
+    outer = cv2.copyMakeBorder(picture, *sides, cv2.BORDER_CONSTANT, value=tuple(color))
+    return np.asarray(outer, np.float32)
 
 
 def oval_mask(height: int, width: int, feather: float) -> Picture:

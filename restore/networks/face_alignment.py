@@ -31,7 +31,7 @@ def align_to_network(
     height, width = network.input_size  # type: ignore[misc]
     size = image.shape[-1]
     points = np.asarray(FFHQ_512) * (size / 512)
-    to_crop = _homogeneous(similarity(np.asarray(network.template), points))  # type: ignore[arg-type]
+    to_crop = _homogeneous(similarity(np.asarray(network.template), points))
     scale = crop_scale(network, size)
     matrix = image.new_tensor(to_crop[None], dtype=torch.float64)
     if frame_to_crop is not None:

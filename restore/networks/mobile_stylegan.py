@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,8 @@ class Affine(nn.Module):
 class StyledConv(nn.Module):
     """Full 3x3 convolution of styled features, then noise, bias and leaky ReLU (the 4x4 layer)."""
 
+    noise: Tensor
+
     def __init__(self, w_dim: int, in_channels: int, out_channels: int, size: int) -> None:
         super().__init__()
         self.affine = Affine(w_dim, in_channels)
@@ -46,6 +49,8 @@ class StyledConv(nn.Module):
 
 class SeparableStyledConv(nn.Module):
     """Depthwise 3x3 and pointwise 1x1 of styled features, then noise, bias and leaky ReLU."""
+
+    noise: Tensor
 
     def __init__(self, w_dim: int, in_channels: int, out_channels: int, size: int) -> None:
         super().__init__()
@@ -105,7 +110,7 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         return inverse_haar(F.conv2d(x * style[:, :, None, None], self.weight, self.bias))
 
-    def half(self, x: Tensor, style: Tensor) -> Tensor:
+    def half(self, x: Tensor, style: Tensor) -> Tensor:  # type: ignore[override]
         """The image at half the size: the mean of four pixels is half of the LL band, exactly."""
         return 0.5 * F.conv2d(x * style[:, :, None, None], self.weight[:3], self.bias[:3])
 
@@ -158,6 +163,11 @@ class MobileStyleGAN(nn.Module):
     Styles in order: the 4x4 layer; up, conv1, conv2 of each level; to_rgb.
     """
 
+    w_mean: Tensor
+    # Both are an nn.ModuleDict; said so, because that class does not tell what it holds.
+    blocks: Mapping[str, Level]
+    heads: Mapping[str, SizeHead]
+
     def __init__(
         self,
         channels: Sequence[int] = (512, 512, 512, 512, 512, 256, 128, 64),
@@ -175,16 +185,16 @@ class MobileStyleGAN(nn.Module):
         self.register_buffer("w_mean", torch.zeros(w_dim))
         self.const = nn.Parameter(torch.randn(1, channels[0], 4, 4))
         self.conv_4 = StyledConv(w_dim, channels[0], channels[0], 4)
-        self.blocks = nn.ModuleDict(
-            {
-                str(size): Level(w_dim, self.channels[size // 2], self.channels[size], size)
-                for size in self.levels
-            }
-        )
+        blocks = {
+            str(size): Level(w_dim, self.channels[size // 2], self.channels[size], size)
+            for size in self.levels
+        }
+        self.blocks = cast("Mapping[str, Level]", nn.ModuleDict(blocks))
         self.to_rgb = ToRGB(w_dim, channels[-1])
-        self.heads = nn.ModuleDict(
-            {str(size): SizeHead(w_dim, self.channels[size // 2]) for size in sorted(head_sizes)}
-        )
+        heads = {
+            str(size): SizeHead(w_dim, self.channels[size // 2]) for size in sorted(head_sizes)
+        }
+        self.heads = cast("Mapping[str, SizeHead]", nn.ModuleDict(heads))
 
     @property
     def affines(self) -> list[Affine]:
@@ -248,6 +258,7 @@ class MobileStyleGAN(nn.Module):
     ) -> Tensor:
         """Styles [n,c] of each layer, from `styles(..., size)` -> image [n,3,size,size]."""
         size = self._checked(self.out_size if size is None else size)
+        head: Callable[[Tensor, Tensor], Tensor]
         if str(size) in self.heads:
             x = self.features(styles, conditions, last=size // 2)
             head = self.heads[str(size)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,12 @@ class Decoder(Protocol):
         ...
 
 
+if TYPE_CHECKING:
+
+    class DecoderModule(nn.Module, Decoder):
+        """A module that is a `Decoder` too: Python has no other way to say both of a type."""
+
+
 def blend_conditions(conditions: Conditions, fidelity: float | Tensor | None) -> Conditions:
     """Move the SFT maps towards the identity: scale' = 1 + f (scale - 1), shift' = f shift.
 
@@ -82,10 +88,12 @@ class PriorRestorer(nn.Module):
     (1); `size` of the image in pixels, that of `lq` unless given (any that the decoder gives).
     """
 
+    decoder: DecoderModule
+
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
-        self.decoder = decoder
+        self.decoder = cast("DecoderModule", decoder)
 
     def forward(
         self, lq: Tensor, fidelity: float | Tensor | None = None, size: int | None = None

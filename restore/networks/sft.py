@@ -9,6 +9,13 @@ from torch import Tensor, nn
 SLOPE = 0.2
 
 
+def start_at_zero(layer: nn.Conv2d | nn.Linear) -> None:
+    """Weight and bias zero: the layer gives nothing until it is trained."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
 class DegradationGate(nn.Module):
     """Degradation estimate [n,d] -> gain per channel [n,c]; starts at 1 for every estimate."""
 
@@ -16,8 +23,7 @@ class DegradationGate(nn.Module):
         super().__init__()
         self.hidden = nn.Linear(num_parameters, hidden)
         self.gain = nn.Linear(hidden, channels)
-        nn.init.zeros_(self.gain.weight)
-        nn.init.zeros_(self.gain.bias)
+        start_at_zero(self.gain)
 
     def forward(self, degradation: Tensor) -> Tensor:
         return 1 + self.gain(F.leaky_relu(self.hidden(degradation), SLOPE))
@@ -36,8 +42,7 @@ class ConditionHead(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         self.gate = DegradationGate(num_parameters, channels)
         self.maps = nn.Conv2d(channels, 2 * out_channels * up * up, 1)
-        nn.init.zeros_(self.maps.weight)
-        nn.init.zeros_(self.maps.bias)
+        start_at_zero(self.maps)
 
     def forward(self, features: Tensor, degradation: Tensor) -> tuple[Tensor, Tensor]:
         gain = self.gate(degradation)[:, :, None, None]

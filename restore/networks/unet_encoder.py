@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restore.networks.prior_restorer import Encoding
-from restore.networks.sft import SLOPE, ConditionHead
+from restore.networks.sft import SLOPE, ConditionHead, start_at_zero
 
 NUM_DEGRADATION_PARAMETERS = 6  # restore.degradation.units.DEGRADATION_NAMES, in that order
 
@@ -36,8 +36,7 @@ class ResidualBlock(nn.Module):
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         keep_size(self.conv1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        start_at_zero(self.conv2)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, SLOPE)), SLOPE))
@@ -62,9 +61,10 @@ class UNetTrunk(nn.Module):
         self.stem = nn.Conv2d(3 * self.shuffle**2, channels[0], 3, padding=1)
         pairs = list(pairwise(channels))
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
-        self.ups = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
+        ups = [nn.Conv2d(b, a, 1) for a, b in pairs]
+        self.ups = nn.ModuleList(ups)
         keep_size(self)
-        for layer in self.ups:  # a sum with the skip: half of the weight keeps the size there too
+        for layer in ups:  # a sum with the skip: half of the weight keeps the size there too
             nn.init.normal_(layer.weight, std=0.5 / layer.in_channels**0.5)
         self.down_blocks = nn.ModuleList(ResidualBlock(c) for c in channels)
         self.up_blocks = nn.ModuleList(ResidualBlock(a) for a, _ in pairs)
@@ -99,6 +99,8 @@ class CodeHead(nn.Module):
     every coefficient starts at a like scale (GANSpace, arXiv 2004.02546); it is trained along.
     """
 
+    w_mean: Tensor
+
     def __init__(
         self, channels: int, num_styles: int, w_dim: int, rank: int, hidden: int = 512
     ) -> None:
@@ -111,8 +113,7 @@ class CodeHead(nn.Module):
         self.register_buffer("w_mean", torch.zeros(w_dim))
         keep_size(self.hidden)
         for layer in (self.shared, self.each):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            start_at_zero(layer)
 
     def forward(self, features: Tensor) -> Tensor:
         x = F.leaky_relu(self.hidden(F.leaky_relu(features, SLOPE).flatten(1)), SLOPE)

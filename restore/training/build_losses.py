@@ -86,7 +86,7 @@ def build_losses(
     if train.channels_last:
         for module in (lpips, perceptual, identity):
             if module is not None:
-                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                module.to(memory_format=torch.channels_last)
     return RestorerLosses(
         weights=weights,
         lpips=lpips,

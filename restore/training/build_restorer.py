@@ -50,7 +50,7 @@ def build_restorer(options: Options, ranks: Ranks) -> RestorerTask:
     network = network.to(device).train()
     judge, parts = _discriminators(options, ranks)
     if train.channels_last:
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)
     average = averaged_copy(network)
     if train.compile:
         compile_restorer(network)
@@ -155,7 +155,7 @@ def _discriminators(options: Options, ranks: Ranks) -> tuple[Judge | None, dict[
             parts[part] = network.to(ranks.device)
     if train.channels_last:
         for network in (*parts.values(), *([judge.network] if judge else [])):
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(memory_format=torch.channels_last)
     return judge, parts
 
 

@@ -23,5 +23,5 @@ def ema_update(average: nn.Module, network: nn.Module, decay: float) -> None:
     for mean, now in zip(average.parameters(), network.parameters(), strict=True):
         if now.requires_grad:
             mean.lerp_(now.to(mean.dtype), 1 - decay)
-    for mean, now in zip(average.buffers(), network.buffers(), strict=True):
-        mean.copy_(now)
+    for held, current in zip(average.buffers(), network.buffers(), strict=True):
+        held.copy_(current)

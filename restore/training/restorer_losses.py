@@ -127,8 +127,9 @@ def paint(
             image = F.interpolate(image, (size, size), mode="bilinear", antialias=True)
         return Painted(image, list(extra or []), None, None)
     painted_sides: list[Tensor] = []
-    if sides and hasattr(network.encoder, "encode_with_side_images"):
-        encoding, painted_sides = network.encoder.encode_with_side_images(lq)
+    with_sides = getattr(network.encoder, "encode_with_side_images", None)
+    if sides and with_sides is not None:
+        encoding, painted_sides = with_sides(lq)
     else:
         encoding = network.encoder(lq)
     low = {k: v for k, v in encoding.conditions.items() if k <= above_level}

@@ -123,7 +123,7 @@ class RestorerTask:
         first = progress.code_images + self.ranks.rank * self.plan.codes_batch
         batch = self.feed.codes_batch(list(range(first, first + self.plan.codes_batch)))
         batch = self._laid_out(self._resized(batch))
-        encoder = self.network.encoder  # type: ignore[union-attr]
+        encoder = self.network.encoder
         compute = partial(codes_step, encoder, self.losses, batch)  # type: ignore[arg-type]
         return self.stepper.step(self.trained.optimisers["net_g"], [compute])
 

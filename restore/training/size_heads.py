@@ -110,9 +110,8 @@ def train_heads(
     draws = torch.Generator().manual_seed(options.seed + 1)
     taps = _Taps(generator)
     heads = {int(size): head for size, head in generator.heads.items()}
-    optimiser = torch.optim.Adam(
-        generator.heads.parameters(), options.learning_rate, betas=(0.9, 0.99)
-    )
+    weights = [weight for head in heads.values() for weight in head.parameters()]
+    optimiser = torch.optim.Adam(weights, options.learning_rate, betas=(0.9, 0.99))
     steps = max(1, options.train_images // options.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser,

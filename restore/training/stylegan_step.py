@@ -71,7 +71,7 @@ def generator_step(
         logits = discriminator(augment(image, "ada.g"))
         loss = generator_loss(logits).mean()
     with torch.no_grad():
-        generator.w_mean.lerp_(latents.w.detach().float().mean(0), 0.005)  # type: ignore[union-attr, operator]
+        generator.w_mean.lerp_(latents.w.detach().float().mean(0), 0.005)  # type: ignore[operator]
     return loss, {"l_g": loss, "fake_score": logits.detach().float().mean()}
 
 

@@ -6,33 +6,11 @@ import pytest
 import torch
 
 from restore.config.data_options import FaceDatasetOptions, PairedDatasetOptions
-from restore.data.loader import (
-    BatchStream,
-    fetch_by_workers,
-    open_dataset,
-    open_training_stream,
-    validation_batches,
-)
+from restore.data.loader import open_dataset
 from restore.data.sampler import SampleOrder, source_balance
 from restore.errors import InputError
+from restore.training.crop_source import open_crops
 from tests.data.crops import NAMES, write_store
-
-
-def stream(tmp_path, seed=1, rank=0, world_size=1, batch=2, **options) -> BatchStream:
-    root = tmp_path / "crops.npy"
-    if not root.exists():
-        write_store("npy", tmp_path)
-    block = FaceDatasetOptions(
-        type="FaceDataset",
-        dataroot_gt=str(root),
-        batch_size_per_gpu=batch,
-        **{"device_crops": "off", "num_worker_per_gpu": 0, **options},
-    )
-    return open_training_stream(block, 16, "cpu", seed, rank, world_size)
-
-
-def shown(batches) -> list[tuple]:
-    return [(b.position, b.keys, b.gt.tolist(), b.parts.tolist()) for b in batches]
 
 
 def test_equal_weights_draw_each_crop_once_an_epoch():
@@ -83,61 +61,28 @@ def test_two_ranks_draw_what_one_draws_at_twice_the_batch():
         assert next(one) == next(two[0]) + next(two[1])
 
 
-def test_resume_is_the_same_with_any_workers_and_on_the_device(tmp_path):
-    whole = stream(tmp_path)
-    wanted = shown(islice(whole, 8))
-    for options in (
-        {},
-        {"num_worker_per_gpu": 2},
-        {"device_crops": "on"},
-    ):
-        first = stream(tmp_path, **options)
-        start = shown(islice(first, 3))
-        state = first.state_dict()
-        first.close()
-        second = stream(tmp_path, **options)
-        second.load_state_dict(state)
-        assert start + shown(islice(second, 5)) == wanted
-        second.close()
-    assert whole.position == 16
-
-
-def test_a_state_of_other_data_is_refused(tmp_path):
-    state = stream(tmp_path).state_dict()
-    with pytest.raises(InputError, match="seed = 1, this one has 2"):
-        stream(tmp_path, seed=2).load_state_dict(state)
-    with pytest.raises(InputError, match="crops = 6, this one has 5"):
-        stream(tmp_path, num_images=5).load_state_dict(state)
-
-
-def test_ranks_resume_in_another_number_of_processes(tmp_path):
-    two = [stream(tmp_path, rank=r, world_size=2, batch=1) for r in (0, 1)]
-    for one in two:
-        next(one)
-    assert two[0].state_dict() == two[1].state_dict()
-    alone = stream(tmp_path, batch=2)
-    wanted = [next(alone), next(alone)][1].keys
-    resumed = stream(tmp_path, batch=2)
-    resumed.load_state_dict(two[0].state_dict())
-    assert next(resumed).keys == wanted
-
-
 def test_options_reach_the_dataset(tmp_path):
     (tmp_path / "a.csv").write_text(
         "name,set\n" + "".join(f"{n}.png,{'x' if i < 2 else 'y'}\n" for i, n in enumerate(NAMES))
     )
-    balanced = stream(
-        tmp_path,
+    write_store("npy", tmp_path)
+    balanced = FaceDatasetOptions(
+        type="FaceDataset",
+        dataroot_gt=str(tmp_path / "crops.npy"),
+        device_crops="off",
+        num_worker_per_gpu=0,
         source_csv=str(tmp_path / "a.csv"),
         source_column="set",
         source_weights={"y": 0.0},
         dataset_enlarge_ratio=3,
         use_hflip=False,
     )
-    assert balanced.order.num_draws == 6
-    batches = list(islice(balanced, 6))
-    assert {key for b in batches for key in b.keys} == {"aaf_1", "aaf_2"}
-    assert {s for b in batches for s in b.sources} == {"x"}
+    crops = open_crops(balanced, 16, torch.device("cpu"), 1)
+    assert crops.order.num_draws == 6
+    draws = [crops.draw_of(place) for place in range(12)]
+    assert {crops.dataset.keys[draw.index] for draw in draws} == {"aaf_1", "aaf_2"}
+    assert {crops.dataset.sources[draw.index] for draw in draws} == {"x"}
+    assert not any(draw.flip for draw in draws)
     (tmp_path / "names.txt").write_text("tpdne_1.png\naaf_3.png\n")
     block = FaceDatasetOptions(
         type="FaceDataset",
@@ -154,30 +99,22 @@ def test_pairs_cannot_be_trained_on(tmp_path):
     block = PairedDatasetOptions(type="PairedDataset", dataroot_lq=root, dataroot_gt=root)
     assert len(open_dataset(block)) == 6
     with pytest.raises(InputError, match="expected a FaceDataset"):
-        open_training_stream(block, 16)
+        open_crops(block, 16, torch.device("cpu"), 1)
 
 
-def test_validation_shows_every_crop_once(tmp_path):
-    dataset = stream(tmp_path) and open_dataset(
-        FaceDatasetOptions(type="FaceDataset", dataroot_gt=str(tmp_path / "crops.npy"))
-    )
-    alone = [k for b in validation_batches(dataset, 4) for k in b.keys]
-    assert alone == sorted(NAMES)
-    ranks = [[k for b in validation_batches(dataset, 2, r, 2) for k in b.keys] for r in (0, 1)]
-    assert ranks[0] == alone[0::2] and ranks[1] == alone[1::2]
-
-
-def test_workers_do_not_depend_on_the_start_method(tmp_path):
-    write_store("lmdb", tmp_path)
-    block = FaceDatasetOptions(type="FaceDataset", dataroot_gt=str(tmp_path / "crops.lmdb"))
-    dataset = open_dataset(block)
-    dataset[0]  # the environment is open in this process when the workers start
-    order = SampleOrder(np.ones(6), 0)
-    batches = fetch_by_workers(dataset, 2)(islice(order.batches(0, 2), 3))
-    assert {k for b in batches for k in b.keys} == set(NAMES)
-    assert dataset[1].gt.any()  # the parent's handle outlives those of its workers
-
-
-def test_batches_move_between_devices(tmp_path):
-    batch = next(stream(tmp_path)).to(torch.device("cpu"))
-    assert len(batch) == 2 and batch.gt.dtype == torch.uint8 and batch.lq is None
+def test_crops_do_not_depend_on_threads_or_the_device(tmp_path):
+    root = str(write_store("npy", tmp_path))
+    drawn = []
+    for options in (
+        {"device_crops": "off", "num_worker_per_gpu": 0},
+        {"device_crops": "off", "num_worker_per_gpu": 2},
+        {"device_crops": "on", "num_worker_per_gpu": 0},
+    ):
+        block = FaceDatasetOptions(type="FaceDataset", dataroot_gt=root, **options)
+        crops = open_crops(block, 16, torch.device("cpu"), 1)
+        drawn.append([crops.draw(range(start, start + 2)) for start in range(0, 16, 2)])
+    for others in drawn[1:]:
+        for one, other in zip(drawn[0], others, strict=True):
+            assert torch.equal(one.images, other.images) and torch.equal(one.mask, other.mask)
+            torch.testing.assert_close(one.boxes, other.boxes, rtol=0, atol=0, equal_nan=True)
+    assert any(not torch.equal(drawn[0][0].images, crops.images) for crops in drawn[0][1:])
