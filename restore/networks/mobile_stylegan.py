@@ -110,7 +110,7 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         return inverse_haar(F.conv2d(x * style[:, :, None, None], self.weight, self.bias))
 
-    def half(self, x: Tensor, style: Tensor) -> Tensor:  # type: ignore[override]
+    def halved(self, x: Tensor, style: Tensor) -> Tensor:
         """The image at half the size: the mean of four pixels is half of the LL band, exactly."""
         return 0.5 * F.conv2d(x * style[:, :, None, None], self.weight[:3], self.bias[:3])
 
@@ -264,7 +264,7 @@ class MobileStyleGAN(nn.Module):
             head = self.heads[str(size)]
         else:
             x = self.features(styles, conditions, last=self.out_size // 2)
-            head = self.to_rgb if size == self.out_size else self.to_rgb.half
+            head = self.to_rgb if size == self.out_size else self.to_rgb.halved
         return head(x, styles[self.num_styles_for(size) - 1])
 
     def features(
