@@ -9,10 +9,7 @@ from PIL import Image, ImageCms, PngImagePlugin, features
 from restore.images.files import decode_photo, read_photo
 from restore.images.files_write import WriteOptions, write_photo
 from restore.images.metadata import Metadata
-from tests.images.pictures import metadata, picture
-
-XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/>caf\xc3\xa9</x:xmpmeta>'
-IPTC = b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x08\x1c\x02\x78\0\x03abc"
+from tests.images.pictures import IPTC, XMP, metadata, picture
 
 
 def exif_values(raw: bytes) -> dict:
