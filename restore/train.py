@@ -31,10 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train(arguments: argparse.Namespace) -> int:
     """The training of parsed arguments."""
     from restore.config.load import dump_options, load_options
+    from restore.runtime.memory import keep_freed_memory
     from restore.training.distributed import start_ranks, stop_ranks
     from restore.training.log import append_training_log
     from restore.training.loop import fit, resume
-    from restore.training.memory import keep_freed_memory
     from restore.training.setup import build_run
     from restore.training.state import load_state, newest_state
 

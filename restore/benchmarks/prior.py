@@ -36,7 +36,7 @@ from restore.latents.spaces import (
 )
 from restore.metrics.frechet import FrechetMetric
 from restore.networks.mobile_stylegan import MobileStyleGAN
-from restore.training.memory import keep_freed_memory
+from restore.runtime.memory import keep_freed_memory
 from restore.training.size_heads import head_psnr
 
 TRUNCATIONS = (1.0, 0.7, 0.5)

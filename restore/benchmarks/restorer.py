@@ -43,8 +43,8 @@ from restore.benchmarks.protocol_tables import (
     quality_table,
 )
 from restore.errors import InputError
+from restore.runtime.memory import keep_freed_memory
 from restore.runtime.select import BACKENDS
-from restore.training.memory import keep_freed_memory
 
 DIAL = (0.0, 0.25, 0.5, 0.75, 1.0)
 

@@ -13,8 +13,8 @@ import torch
 
 from restore.config.load import load_options
 from restore.errors import RestoreError
+from restore.runtime.memory import keep_freed_memory
 from restore.training.distributed import start_ranks
-from restore.training.memory import keep_freed_memory
 from restore.training.prior_task import PriorTask
 from restore.training.progress import Progress
 from restore.training.restorer_task import RestorerTask
