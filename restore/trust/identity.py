@@ -1,0 +1,186 @@
+"""IdentityNetwork: aligned faces in, unit vectors out, whose cosines say whether it is one person.
+
+The light core's own network: a file of ours and its graph, through onnxruntime, without torch.
+Networks of other kinds (MobileFaceNet, ArcFace) have the same form and come from
+`restore.runtime.identity.load_identity`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.config.model_header import FORMAT, read_header
+from restore.errors import CheckpointError, InputError
+from restore.geometry.similarity import similarity
+from restore.geometry.template import ffhq_template
+
+PACKAGED = Path(__file__).parents[1] / "weights" / "identity.safetensors"
+ARCHITECTURE = "identity_student"
+BATCH = 16  # faces at a time: bounds the memory, more gain nothing
+
+
+class IdentityEmbedder(Protocol):
+    """What measures identity: the packaged network or any other of this form."""
+
+    name: str
+    dimensions: int
+
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 RGB [n,s,s,3] in the plain FFHQ frame, any s -> float32 [n,d] of length 1."""
+        ...
+
+
+class IdentityNetwork:
+    """The packaged identity network, or another file of the same kind; safe to share by threads.
+
+    Nothing is read until `embed` is first called; one session then serves all threads.
+    """
+
+    def __init__(self, model: Path, threads: int = 1) -> None:
+        self.name, self.dimensions = model.stem, 128
+        self._model, self._threads = model, threads
+        self._lock = threading.Lock()
+        self._session: Any = None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str] | None = None, threads: int = 1) -> IdentityNetwork:
+        """The packaged network, or a model file of architecture identity_student with its graph.
+
+        Reads the header only. Raises `CheckpointError` for a file of another kind; those go
+        through `restore.runtime.identity.load_identity`, which needs torch.
+        """
+        model = PACKAGED if path is None else Path(path)
+        if not model.is_file():
+            raise CheckpointError(f"There is no identity network {model}; give a file that exists")
+        header = read_header(model)
+        if header.get("format") != FORMAT or header.get("architecture") != ARCHITECTURE:
+            raise CheckpointError(
+                f"{model} holds {header.get('architecture', 'no model of ours')!r}, expected "
+                f"{ARCHITECTURE!r}; other networks are read by restore.runtime.identity"
+            )
+        network = cls(model, threads)
+        network.dimensions = int(header["arguments"].get("dimensions", 128))
+        return network
+
+    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 RGB [n,s,s,3] in the plain FFHQ frame (zoom 1), any s -> float32 [n,d], length 1.
+
+        The cosine of two faces is the dot product of their rows. Raises `InputError` for another
+        shape and `CheckpointError` where the weights or their graph cannot be used.
+        """
+        faces = identity_view(crops)
+        session = self._opened()
+        found = [
+            session.run(["embedding"], {"face": to_planes(faces[start : start + BATCH])})[0]
+            for start in range(0, len(faces), BATCH)
+        ]
+        if not found:
+            return np.zeros((0, self.dimensions), np.float32)
+        return unit_length(np.concatenate(found))
+
+    def _opened(self) -> Any:
+        with self._lock:
+            if self._session is None:
+                self._session = _session(self._model.with_suffix(".onnx"), self._threads)
+            return self._session
+
+
+VIEW = (112, 96)
+"""Height and width in px of what the network sees: the inner face."""
+
+VIEW_POINTS = (
+    # left eye, right eye, nose, mouth corners: SphereFace's template, as the teacher was trained
+    (30.2946, 51.6963),
+    (65.5318, 51.5014),
+    (48.0252, 71.7366),
+    (33.5493, 92.3655),
+    (62.7299, 92.2041),
+)
+
+
+def identity_view(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """uint8 RGB [n,s,s,3] in the plain FFHQ frame -> the inner face, uint8 RGB [n,112,96,3].
+
+    Large crops are averaged down: sampled on a whole multiple of the pixels, then shrunk by area.
+    """
+    crops = np.asarray(crops)
+    if crops.ndim != 4 or crops.shape[1] != crops.shape[2] or crops.shape[3] != 3:
+        raise InputError(
+            f"faces have shape {list(crops.shape)}; identity needs FFHQ-frame crops [n,s,s,3]"
+        )
+    if crops.dtype != np.uint8:
+        raise InputError(f"faces are {crops.dtype}; identity needs uint8 RGB crops")
+    height, width = VIEW
+    views = np.empty((len(crops), height, width, 3), np.uint8)
+    if not len(crops):
+        return views
+    size = crops.shape[1]
+    # view -> crop, in OpenCV pixel coordinates
+    matrix = similarity(np.array(VIEW_POINTS), ffhq_template(size))
+    fine = max(1, int(np.ceil(np.hypot(matrix[0, 0], matrix[1, 0]) - 0.25)))
+    half = (fine - 1) / (2 * fine)  # the centre of a view's pixel among its finer ones
+    sampling = np.concatenate(
+        [matrix[:, :2] / fine, matrix[:, 2:] - matrix[:, :2].sum(1, keepdims=True) * half], 1
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    for i, crop in enumerate(crops):
+        large = cv2.warpAffine(
+            crop,
+            sampling,
+            (width * fine, height * fine),
+            flags=flags,
+            borderMode=cv2.BORDER_REFLECT,
+        )
+        views[i] = large if fine == 1 else cv2.resize(large, (width, height), interpolation=3)
+    return views
+
+
+def to_planes(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 RGB [n,h,w,3] -> float32 [n,3,h,w] in [-1,1]."""
+    planes = np.ascontiguousarray(faces.transpose(0, 3, 1, 2), np.float32)
+    planes *= 2 / 255
+    planes -= 1
+    return planes
+
+
+def unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows [n,d] scaled to length 1; raises `CheckpointError` for rows that are not finite."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not (np.isfinite(length).all() and (length > 0).all()):
+        raise CheckpointError("the identity network gave no finite vector; its file may be damaged")
+    return np.asarray(vectors / length, np.float32)
+
+
+def cosine(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Cosine in [-1,1] of the rows of a and b, both [...,d] and broadcast; of any length > 0."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return np.asarray(np.clip((a * b).sum(-1) / np.maximum(lengths, 1e-12), -1, 1), np.float32)
+
+
+def _session(graph: Path, threads: int) -> Any:
+    import onnxruntime
+
+    if not graph.is_file():
+        raise CheckpointError(
+            f"The identity network has no graph {graph}; make it with: restore export "
+            f"{graph.with_suffix('.safetensors')}"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(
+            os.fspath(graph.resolve()), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # its exceptions share no class of their own
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{graph} cannot be loaded by onnxruntime ({reason})") from error
