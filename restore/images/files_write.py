@@ -21,7 +21,7 @@ from restore.images.photo import split_alpha
 from restore.images.png16 import encode_png16
 from restore.images.tiff import encode_tiff
 
-_JPEG_SEGMENT = 65533  # most bytes of payload in one JPEG segment
+JPEG_SEGMENT = 65533  # most bytes of payload in one JPEG segment
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _encode_with_pillow(
 
 def _jpeg(meta: Metadata, options: WriteOptions, notes: list[str]) -> dict[str, Any]:
     arguments: dict[str, Any] = {"quality": options.quality, "subsampling": options.subsampling}
-    if meta.exif and len(meta.exif) > _JPEG_SEGMENT:
+    if meta.exif and len(meta.exif) > JPEG_SEGMENT:
         notes.append(f"EXIF of {len(meta.exif)} bytes is too long for JPEG: not kept")
         arguments["exif"] = None
     # Raw segments: Pillow 10 does not know JPEG's XMP, and no Pillow writes IPTC.
@@ -169,7 +169,7 @@ def _jpeg(meta: Metadata, options: WriteOptions, notes: list[str]) -> dict[str, 
         if not data:
             continue
         payload = header + data
-        if len(payload) > _JPEG_SEGMENT:
+        if len(payload) > JPEG_SEGMENT:
             notes.append(f"{name} of {len(data)} bytes is too long for JPEG: not kept")
         else:
             extra += marker + (len(payload) + 2).to_bytes(2, "big") + payload
