@@ -13,10 +13,30 @@ from numpy.typing import NDArray
 from restore.images.metadata import Metadata
 
 if TYPE_CHECKING:
+    from restore.faces.quality import FaceQuality
     from restore.images.files_write import WriteOptions
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-FaceStatus = Literal["restored", "skipped", "failed"]
+FaceStatus = Literal[
+    "restored",
+    "already_good",
+    "too_small",
+    "too_degraded",
+    "profile",
+    "occluded",
+    "blended",
+    "kept",
+    "skipped",
+    "failed",
+]
+"""What became of a face; `reason` says why, for all but "restored".
+
+restored: by the network, in full. already_good: its pixels are better than what the network can
+give; it stays as it was. too_small, too_degraded, profile, occluded: it cannot be restored
+honestly; it gets gentle treatment (`strength` below 1) unless that is switched off. blended,
+kept: the identity guard brought the photo's own face back in part, or wholly. skipped: it was not
+chosen. failed: no crop could be made of it, or the network failed on it.
+"""
 PhotoStatus = Literal["restored", "partial", "failed", "no_face"]
 
 
@@ -32,16 +52,38 @@ class RestoredFace:
     """The detector's confidence in [0,1]; 1 for an aligned crop."""
     status: FaceStatus
     reason: str | None = None
-    """Why it was skipped or failed; None where it was restored."""
+    """What the status rests on; None where it was plainly restored."""
     crop: NDArray[np.uint8] | None = None
     """[s,s,3] sRGB, what went into the network."""
     restored: NDArray[np.uint8] | None = None
-    """[s,s,3] sRGB, what came out of it."""
+    """[s,s,3] sRGB, the face as it went back into the photo: what came out of the network, with
+    the photo's colour and tone, blended by `strength`; equal to `crop` where the face was kept."""
     matrix: NDArray[np.float64] | None = None
     """[2,3], photo pixels -> crop pixels."""
     degradation: Mapping[str, float] | None = None
     """The network's estimate, in the option files' units: blur_sigma (px at the recipe's reference
     size), scale (factor), noise_sigma (0..255), jpeg_quality (0..100), gray and damage (0..1)."""
+    identity: float | None = None
+    """Cosine in [-1,1] between the face that went in (`crop`) and the one that is in the photo now
+    (`restored`); 1 where it was kept. None where it was not measured."""
+    strength: float = 1.0
+    """Share of the restoration in `restored`: 1 all of it, 0 the photo's own face."""
+    fidelity: float | None = None
+    """The fidelity that the network was given; None where it has no dial."""
+    yaw: float | None = None
+    """Degrees by which the head is turned to the side, from the landmarks; 0 frontal."""
+    quality: FaceQuality | None = None
+    """Blur, noise and JPEG blocks measured on the face's own pixels."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the photo's face is another one now."""
+        return self.restored is not None and self.strength > 0
+
+    @property
+    def eye_distance(self) -> float:
+        """Pixels of the input photo between the eyes."""
+        return float(np.linalg.norm(self.landmarks[1] - self.landmarks[0]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,23 +95,33 @@ class RestoredPhoto:
     an array [h,w] came in."""
     faces: tuple[RestoredFace, ...]
     status: PhotoStatus
-    """restored: every face that was to be; partial or failed: some or all of them failed;
-    no_face: none was found, or none kept. The image is there in every case."""
+    """restored: every chosen face was treated, and its own status says how; partial or failed: some
+    or all of them failed; no_face: none was found or chosen. The image is there in every case."""
     reason: str | None = None
     """Why the status is not "restored"."""
     seconds: float = 0.0
     timings: Mapping[str, float] = field(default_factory=dict)
-    """Seconds of read, detect, align, network, background and paste."""
+    """Seconds of read, detect, align, network, trust, background and paste."""
     metadata: Metadata = field(default_factory=Metadata)
     """EXIF, XMP, ICC profile and so on of the photo; `save` writes them."""
     notes: tuple[str, ...] = ()
-    """What could not be taken over from the file as it was."""
+    """What could not be taken over from the file, or could not be measured."""
 
-    def save(self, path: str | Path, options: WriteOptions | None = None) -> tuple[str, ...]:
+    def save(
+        self, path: str | Path, options: WriteOptions | None = None, *, ai_label: bool = True
+    ) -> tuple[str, ...]:
         """Write the image with its metadata in the format of the suffix, atomically.
 
-        Returns what that format could not keep. Raises InputError.
+        `ai_label`: where a face was changed, the XMP says so (IPTC digitalSourceType). Returns what
+        that format could not keep. Raises InputError.
         """
         from restore.images.files_write import write_photo
 
-        return write_photo(path, self.image, self.metadata, options)
+        metadata, notes = self.metadata, tuple[str, ...]()
+        changed = sum(face.changed for face in self.faces)
+        if ai_label and changed:
+            from restore.images.ai_label import ai_labelled
+            from restore.images.formats import format_of
+
+            metadata, notes = ai_labelled(metadata, changed, format_of(Path(path).suffix))
+        return notes + write_photo(path, self.image, metadata, options)
