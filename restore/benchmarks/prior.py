@@ -241,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(line, flush=True)
         return 0
     with torch.no_grad():
-        for title, measure in _parts(load_generator(arguments.model), arguments):
+        for title, measure in _parts(load_generator(arguments.model, keep_heads=True), arguments):
             print(f"## {title}\n{measure()}\n", flush=True)
     return 0
 

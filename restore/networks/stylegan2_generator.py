@@ -147,7 +147,12 @@ class StyleGAN2Generator(nn.Module):
     @property
     def style_sizes(self) -> tuple[int, ...]:
         """Number of scales in each entry of S, in the order of `styles`."""
-        return tuple(conv.affine.out_features for conv, _ in self._modulated())
+        return tuple(affine.out_features for affine in self.affines)
+
+    @property
+    def affines(self) -> list[nn.Linear]:
+        """The affine of each entry of S, in the order of `styles`."""
+        return [conv.affine for conv, _ in self._modulated()]
 
     def _modulated(self) -> list[tuple[ModulatedConv2d, int]]:
         """Every modulated convolution and the index of its row in w_plus, in order of use."""

@@ -11,7 +11,7 @@ from restore.latents.__main__ import main
 from restore.latents.generate import generate_faces, load_generator, native_sizes, render, to_uint8
 from restore.latents.sheets import GAP, grid_sheet
 from restore.latents.spaces import z_of_seeds, z_to_w_plus
-from tests.latents.tiny import FAMILIES, mobile, stylegan2
+from tests.latents.tiny import FAMILIES, MOBILE_ARGUMENTS, mobile, stylegan2
 
 
 @pytest.fixture(params=sorted(FAMILIES))
@@ -22,13 +22,7 @@ def generator(request):
 @pytest.fixture
 def model(tmp_path):
     path = tmp_path / "tiny.safetensors"
-    arguments = {
-        "channels": [32, 16, 8, 8],
-        "w_dim": 16,
-        "num_mapping": 2,
-        "head_sizes": [16, 32],
-    }
-    header = {"architecture": "mobile_stylegan", "arguments": arguments}
+    header = {"architecture": "mobile_stylegan", "arguments": MOBILE_ARGUMENTS}
     save_model_file(path, mobile(), header, torch.float32)
     return path
 

@@ -5,6 +5,14 @@ import torch
 from restore.networks.mobile_stylegan import MobileStyleGAN
 from restore.networks.stylegan2_generator import StyleGAN2Generator
 
+MOBILE_ARGUMENTS = {
+    "channels": [32, 16, 8, 8],
+    "w_dim": 16,
+    "num_mapping": 2,
+    "head_sizes": [16, 32],
+}
+"""Those of `mobile`, for the header of a model file."""
+
 
 def mobile(seed=0):
     torch.manual_seed(seed)
