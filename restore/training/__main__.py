@@ -1,8 +1,9 @@
-"""`python -m restore.training ship FILE -o OUT --training TEXT`: a restorer as a package has it."""
+"""`python -m restore.training COMMAND`: what is trained or made ready beside `restore.train`."""
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -10,23 +11,48 @@ from restore.errors import RestoreError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the model file; its graph is written by `restore export OUT --check` afterwards."""
-    parser = argparse.ArgumentParser(prog="python -m restore.training")
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("ship", help="float16 model file with its card")
-    command.add_argument("source", help="models/net_g_latest.safetensors of a training")
-    command.add_argument("-o", "--output", required=True)
-    command.add_argument("--training", required=True, help="one line for the card: what it saw")
-    arguments = parser.parse_args(argv)
-    from restore.training.ship import ship_file
-
+    """Run a command; graphs are written by `restore export OUT --check` afterwards."""
+    arguments = _parser().parse_args(argv)
     try:
-        header = ship_file(arguments.source, arguments.output, arguments.training)
+        print(_run(arguments))
     except RestoreError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(header["card"])
     return 0
+
+
+def _run(arguments: argparse.Namespace) -> str:
+    if arguments.command == "ship":
+        from restore.training.ship import ship_file
+
+        card: str = ship_file(arguments.source, arguments.output, arguments.training)["card"]
+        return card
+    if arguments.command == "ship-identity":
+        from restore.training.identity_ship import ship_identity
+
+        card = ship_identity(arguments.source, arguments.output, arguments.data)["card"]
+        return card
+    from restore.training.identity_distil import distil
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    return str(distil(arguments.opt, arguments.auto_resume))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m restore.training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("ship", help="a restorer as a package has it: float16, its card")
+    command.add_argument("source", help="models/net_g_latest.safetensors of a training")
+    command.add_argument("-o", "--output", required=True)
+    command.add_argument("--training", required=True, help="one line for the card: what it saw")
+    command = commands.add_parser("distil-identity", help="train the identity network")
+    command.add_argument("-opt", required=True, help="option file")
+    command.add_argument("--auto_resume", action="store_true", help="go on from the newest state")
+    command = commands.add_parser("ship-identity", help="the identity network as a package has it")
+    command.add_argument("source", help="identity_latest.safetensors of a distillation")
+    command.add_argument("-o", "--output", required=True)
+    command.add_argument("--data", required=True, help="one line for the card: what it saw")
+    return parser
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def identity_view(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
             flags=flags,
             borderMode=cv2.BORDER_REFLECT,
         )
-        views[i] = large if fine == 1 else cv2.resize(large, (width, height), interpolation=3)
+        views[i] = large if fine == 1 else cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA)
     return views
 
 
