@@ -40,6 +40,7 @@ EXTRAS["test"] = [
     "mypy>=1.8",
     "pytest>=8",
     "ruff>=0.6",
+    "selenium>=4.10",
     "types-PyYAML",
 ]
 EXTRAS["all"] = sorted({p for name, extra in EXTRAS.items() if name != "test" for p in extra})
@@ -58,7 +59,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["restore", "restore.*"]),
-    package_data={"restore": ["py.typed", "weights/*"]},
+    package_data={"restore": ["py.typed", "weights/*", "report/page.*"]},
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["restore = restore.cli:main"]},

@@ -15,12 +15,12 @@ FLOORS = (
     "faces data checkpoints losses metrics trust",
     "runtime",
     "pipeline training latents",
-    "cli cli_arguments __main__ train test degrade benchmarks compat ui batch prepare",
+    "cli cli_arguments __main__ train test degrade benchmarks compat ui report batch prepare",
 )
 TOP = len(FLOORS) - 1
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 MAY_PRINT = re.compile(r"(cli|cli_\w+|__main__|main|train|test)\.py$|benchmarks/")
-LIGHT = ("pipeline", "faces", "images", "trust", "cli", "cli_arguments", "config")
+LIGHT = ("pipeline", "faces", "images", "trust", "cli", "cli_arguments", "config", "report")
 HEAVY = {"torch", "torchvision", "lpips", "lmdb", "basicsr", "facexlib", "spandrel"}
 LONGEST = 320
 MODULES = sorted(PACKAGE.rglob("*.py"))
