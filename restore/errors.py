@@ -31,3 +31,7 @@ class MissingExtraError(RestoreError, ImportError):
         )
         self.package = package
         self.extra = extra
+
+
+class CancelledError(RestoreError):
+    """The caller's `cancel` said stop; nothing was written."""

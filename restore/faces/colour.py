@@ -11,6 +11,12 @@ from restore.faces.warp import Image
 
 FloatImage = NDArray[np.float32]
 
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""ITU-R BT.601, of red, green and blue."""
+
+LUMA_SIGMA, CHROMA_SIGMA = 0.08, 0.025
+"""Shares of the crop's side above whose scale luma and colour differences are the photo's."""
+
 _FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
 
 
@@ -43,21 +49,36 @@ def low_frequencies(image: FloatImage, sigma: float) -> FloatImage:
 
 
 def match_low_frequency(
-    restored: Image, reference: Image, sigma: float | None = None
+    restored: Image,
+    reference: Image,
+    sigma: float | None = None,
+    chroma_sigma: float | None = None,
 ) -> FloatImage:
-    """The restored crop with the reference's colours at scales above sigma px.
+    """The restored crop with the reference's tones and colours at the scales it can be trusted at.
 
     restored, reference: [h,w,c] of one shape, uint8, uint16 or float32 in 0..1; returns float32,
-    about 0..1, not clipped. sigma: default 0.08 of the crop's side, wide enough that a feature
-    (eye, mouth) keeps its own tones and narrow enough to follow the light across a cheek.
+    about 0..1, not clipped. sigma in px, of the luma: default 0.08 of the crop's side, wide enough
+    that a feature (eye, mouth) keeps its own tones and narrow enough to follow the light across a
+    cheek. chroma_sigma, of the colour differences: default 0.025 of the side, so that lips and eyes
+    have the photo's colour and not the network's; infinity leaves the network's colours alone.
     """
     if restored.shape != reference.shape:
         raise InputError(
             f"a restored crop {restored.shape} cannot take its colours from {reference.shape}; "
             "expected equal shapes"
         )
-    sigma = 0.08 * max(restored.shape[:2]) if sigma is None else sigma
-    if sigma <= 0:
-        raise InputError(f"sigma is {sigma}; expected a positive number of pixels")
+    side = max(restored.shape[:2])
+    sigma = LUMA_SIGMA * side if sigma is None else sigma
+    chroma_sigma = CHROMA_SIGMA * side if chroma_sigma is None else chroma_sigma
+    if sigma <= 0 or chroma_sigma <= 0:
+        raise InputError(f"sigma is {sigma} and {chroma_sigma}; expected positive numbers of px")
     out = to_unit(restored)
-    return out + low_frequencies(to_unit(reference) - out, sigma)
+    missing = to_unit(reference) - out
+    if out.ndim == 2 or out.shape[2] != 3:
+        return out + low_frequencies(missing, sigma)
+    luma = np.asarray(missing @ LUMA, np.float32)
+    change = np.repeat(low_frequencies(luma, sigma)[..., None], 3, axis=2)
+    if not np.isinf(chroma_sigma):
+        chroma = np.asarray(missing - luma[..., None], np.float32)
+        change += low_frequencies(chroma, chroma_sigma)
+    return out + change

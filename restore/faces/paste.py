@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from restore.errors import InputError
 from restore.faces.align import scale_matrix
-from restore.faces.colour import FloatImage, from_unit, match_low_frequency, to_unit
+from restore.faces.colour import FloatImage, from_unit, to_unit
 from restore.faces.mask import Mask
 from restore.faces.warp import Image, compose, grid_bounds, invert, shifted, warp
 
@@ -30,13 +30,15 @@ class Patch:
 
     restored: [s,s,3] uint8, uint16 or float32 in 0..1, RGB. matrix: [2,3] canvas -> crop, from
     `align_face`, through `scale_matrix` when the canvas is a resized photo. mask: [s,s] float32 in
-    0..1. colour_from: the crop that went in, [s,s,3], for the low-frequency colour match, or None.
+    0..1. crop: what went in, [s,s,3], or None. detail: share in [0,1] of what the canvas shows and
+    the crop cannot (the frequencies above its resolution) that goes back on top of the face.
     """
 
     restored: Image
     matrix: NDArray[np.float64]
     mask: Mask
-    colour_from: Image | None = None
+    crop: Image | None = None
+    detail: float = 0.0
 
 
 def paste_face(
@@ -45,7 +47,8 @@ def paste_face(
     matrix: NDArray[np.float64],
     mask: Mask,
     *,
-    colour_from: Image | None = None,
+    crop: Image | None = None,
+    detail: float = 0.0,
 ) -> Image:
     """Blends one restored crop into the canvas IN PLACE and returns the same array.
 
@@ -53,7 +56,7 @@ def paste_face(
     owned by the caller and writable. The other arguments: see Patch. Only pixels with a mask above
     0 are written; the blend is in float32.
     """
-    return paste_faces(canvas, [Patch(restored, matrix, mask, colour_from)])
+    return paste_faces(canvas, [Patch(restored, matrix, mask, crop, detail)])
 
 
 def paste_faces(canvas: Image, patches: Sequence[Patch]) -> Image:
@@ -95,10 +98,14 @@ def _ready(patch: Patch) -> Patch:
             f"restored crop {patch.restored.shape} and mask {patch.mask.shape}; expected [s,s,3] "
             "and [s,s]"
         )
-    face = to_unit(patch.restored)
-    if patch.colour_from is not None:
-        face = match_low_frequency(face, to_unit(patch.colour_from))
-    return Patch(face, np.asarray(patch.matrix, np.float64), patch.mask.astype(np.float32))
+    if patch.detail and (patch.crop is None or patch.crop.shape != patch.restored.shape):
+        raise InputError(
+            f"detail is what the crop does not hold: give the crop that went in, of the restored "
+            f"one's shape {patch.restored.shape}"
+        )
+    crop = to_unit(patch.crop) if patch.detail and patch.crop is not None else None
+    matrix = np.asarray(patch.matrix, np.float64)
+    return Patch(to_unit(patch.restored), matrix, patch.mask.astype(np.float32), crop, patch.detail)
 
 
 def _region(canvas: Image, matrix: NDArray[np.float64], mask: Mask) -> Box | None:
@@ -139,6 +146,9 @@ def _overlapping(indices: list[int], boxes: Sequence[Box | None]) -> list[list[i
 def _blend(canvas: Image, strip: Box, patches: Sequence[Patch]) -> None:
     x0, y0, x1, y1 = strip
     width, height = x1 - x0, y1 - y0
+    view = canvas[y0:y1, x0:x1]
+    target = view[..., None] if view.ndim == 2 else view[..., :3]
+    old = to_unit(target)
     total = np.zeros((height, width), np.float32)
     strongest = np.zeros((height, width), np.float32)
     colours: FloatImage | None = None
@@ -148,17 +158,17 @@ def _blend(canvas: Image, strip: Box, patches: Sequence[Patch]) -> None:
         if not mask.any():
             continue
         face = _as_canvas(warp(patch.restored, to_strip, width, height, "replicate"), canvas)
+        if patch.crop is not None:
+            known = _as_canvas(warp(patch.crop, to_strip, width, height, "replicate"), canvas)
+            face = face + np.float32(patch.detail) * (old - known)
         np.maximum(strongest, mask, out=strongest)
         share = np.power(mask, _OWNERSHIP, dtype=np.float32)
         total += share
         colours = face * share[..., None] if colours is None else colours + face * share[..., None]
     if colours is None:
         return
-    view = canvas[y0:y1, x0:x1]
-    target = view[..., None] if view.ndim == 2 else view[..., :3]
     touched = strongest > 0
     colours /= np.maximum(total, np.float32(1e-30))[..., None]
-    old = to_unit(target)
     blended = from_unit(old + (colours - old) * strongest[..., None], canvas.dtype)
     np.copyto(target, blended, where=touched[..., None])
 

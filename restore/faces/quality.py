@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.errors import InputError
+from restore.faces.colour import LUMA
 from restore.faces.mask import face_mask
 
 _FINE, _COARSE = 0.7, 2.0  # sigmas in px of the two gradients that an edge is measured by
@@ -48,7 +49,7 @@ def face_quality(
     if not len(rows):
         raise InputError(f"a crop {crop.shape} holds no face; expected one of 16 px or more")
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    luma = cv2.cvtColor(np.ascontiguousarray(crop[box]).astype(np.float32), cv2.COLOR_RGB2GRAY)
+    luma = np.ascontiguousarray(crop[box].astype(np.float32) @ LUMA)
     inside = inside[box]
     fine, coarse = _gradient(luma, _FINE), _gradient(luma, _COARSE)
     flat = inside & (coarse <= np.quantile(coarse[inside], _FLAT))
@@ -84,7 +85,7 @@ def _halved(
     luma: NDArray[np.float32], flat: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     size = max(luma.shape[1] // 2, 1), max(luma.shape[0] // 2, 1)
-    small = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
+    small = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.float32)
     return small, cv2.resize(flat.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
 
 

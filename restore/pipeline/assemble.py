@@ -5,9 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from restore.pipeline.contracts import IdentityEmbedder
 from restore.pipeline.restorer import Restorer
 
-__all__ = ["Restorer", "find_model_file", "load_restorer"]
+__all__ = ["Restorer", "find_identity", "find_model_file", "load_restorer"]
 
 
 def find_model_file(model: str | Path, offline: bool = True) -> Path:
@@ -34,6 +35,7 @@ def load_restorer(
     threads: int | None = None,
     bg_upsampler: str | Path | None = None,
     bg_tile: int = 400,
+    identity_network: str | Path | None = None,
 ) -> Restorer:
     """See `Restorer.load`."""
     from restore.faces.detect import load_detector
@@ -49,4 +51,27 @@ def load_restorer(
         loading = pool.submit(load_runtime, path, backend=backend, device=device, threads=threads)
         found = load_detector(detector)
         runtime = loading.result()
-    return Restorer(runtime, found, upsampler)
+    embedder, absent = find_identity(identity_network)
+    return Restorer(runtime, found, upsampler, identity=embedder, identity_absent=absent)
+
+
+def find_identity(
+    network: str | Path | None = None,
+) -> tuple[IdentityEmbedder | None, str | None]:
+    """The packaged identity network or one by its file, and why there is none.
+
+    A packaged one that is not there or broken is only told; for a file that was asked for
+    CheckpointError or MissingExtraError is raised. Its weights are read when first used.
+    """
+    from restore.errors import CheckpointError
+
+    if network is not None:
+        from restore.runtime.identity import load_identity
+
+        return load_identity(network), None
+    try:
+        from restore.trust.identity import IdentityNetwork
+
+        return IdentityNetwork.load(), None
+    except CheckpointError as error:
+        return None, str(error)

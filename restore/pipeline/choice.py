@@ -50,7 +50,7 @@ def choose_faces(
 
 def photo_status(faces: Sequence[RestoredFace]) -> tuple[PhotoStatus, str | None]:
     """The status of a photo by its faces, and why it is not "restored"."""
-    restored = sum(face.status == "restored" for face in faces)
+    restored = sum(face.status not in ("skipped", "failed") for face in faces)
     failures = [face.reason for face in faces if face.status == "failed"]
     if not faces:
         return "no_face", "no face was found"

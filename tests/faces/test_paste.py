@@ -28,7 +28,7 @@ def test_the_same_crop_changes_next_to_nothing(eyes, dtype):
     full = {np.uint8: 255, np.uint16: 65535, np.float32: 1}[dtype]
     photo = (smooth_photo(200, 220) / 255 * full).astype(dtype)
     aligned = align_face(photo, placed_landmarks((100, 95), eyes, 12), TEMPLATE, SIZE)
-    out = paste_face(photo.copy(), aligned.crop, aligned.matrix, MASK, colour_from=aligned.crop)
+    out = paste_face(photo.copy(), aligned.crop, aligned.matrix, MASK, crop=aligned.crop)
     touched = mask_on(photo, aligned.matrix) > 0
     change = np.abs(out.astype(float) - photo) / full
     assert change[touched].mean() < 1 / 255
@@ -79,15 +79,31 @@ def test_no_seam_at_the_edge_of_the_mask():
     assert change > 15  # the measure sees a seam where there is one
 
 
-def test_colour_match_takes_the_tint_away():
-    photo = smooth_photo(200, 220)
-    aligned = align_face(photo, placed_landmarks((100, 95), 30), TEMPLATE, SIZE)
-    tinted = np.clip(aligned.crop.astype(int) + np.array([30, -20, 10]), 0, 255).astype(np.uint8)
-    plain = paste_face(photo.copy(), tinted, aligned.matrix, MASK)
-    matched = paste_face(photo.copy(), tinted, aligned.matrix, MASK, colour_from=aligned.crop)
+def test_detail_above_the_crop_goes_back_on_top():
+    """A face of 400 px through a crop of 128 px: what the crop cannot hold comes from the photo."""
+    random = np.random.default_rng(3)
+    photo = smooth_photo(400, 420)
+    photo = np.clip(photo + random.normal(0, 12, photo.shape), 0, 255).astype(np.uint8)
+    aligned = align_face(photo, placed_landmarks((210, 190), 100), TEMPLATE, SIZE)
     touched = mask_on(photo, aligned.matrix) > 0.9
-    error = [np.abs(out.astype(float) - photo)[touched].mean() for out in (plain, matched)]
-    assert error[1] < error[0] / 5
+    plain = paste_face(photo.copy(), aligned.crop, aligned.matrix, MASK)
+    whole = paste_face(
+        photo.copy(), aligned.crop, aligned.matrix, MASK, crop=aligned.crop, detail=1
+    )
+    half = paste_face(
+        photo.copy(), aligned.crop, aligned.matrix, MASK, crop=aligned.crop, detail=0.5
+    )
+    error = [np.abs(out.astype(float) - photo)[touched].mean() for out in (plain, half, whole)]
+    assert error[0] > 5
+    assert error[2] <= 0.5
+    assert abs(error[1] - error[0] / 2) < 1
+    darker = (aligned.crop * 0.8).astype(np.uint8)
+    out = paste_face(photo.copy(), darker, aligned.matrix, MASK, crop=aligned.crop, detail=1)
+    assert (photo.astype(float) - out)[touched].mean() == pytest.approx(
+        (aligned.crop - darker.astype(float)).mean(), rel=0.3
+    )
+    with pytest.raises(InputError, match="detail"):
+        paste_face(photo, aligned.crop, aligned.matrix, MASK, detail=1)
 
 
 @pytest.mark.parametrize("scale", [0.5, 2.0, 3.0])

@@ -52,13 +52,17 @@ def test_restored_face_reports_what_was_done():
     (face,) = result.faces
     assert face.status == "restored"
     assert face.crop.shape == face.restored.shape == (64, 64, 3)
-    assert np.array_equal(face.restored, 255 - face.crop)
+    assert not np.array_equal(face.restored, face.crop)
+    assert (face.strength, face.fidelity, face.changed) == (1.0, 1.0, True)
+    assert abs(face.yaw) < 1
+    assert face.quality.blur > 0
     mapped = face.landmarks @ face.matrix[:, :2].T + face.matrix[:, 2]
     assert np.abs(mapped - InvertRuntime().template).max() < 1e-6
     assert face.degradation["scale"] == pytest.approx(4)
     assert face.degradation["noise_sigma"] == pytest.approx(10)
     assert face.degradation["jpeg_quality"] == pytest.approx(70)
-    assert set(result.timings) == {"read", "detect", "align", "network", "background", "paste"}
+    stages = {"read", "detect", "align", "network", "trust", "background", "paste"}
+    assert set(result.timings) == stages
     with pytest.raises(AttributeError):
         face.status = "failed"
 
@@ -144,17 +148,17 @@ def test_faces_go_through_in_bounded_batches_with_progress():
 
 
 def test_choice_of_faces():
-    faces = [face_at(20, 20, 20, 0.6), face_at(52, 40, 30), face_at(80, 70, 10)]
+    faces = [face_at(40, 40, 40, 0.6), face_at(104, 80, 60), face_at(160, 140, 35)]
     restorer = Restorer(InvertRuntime(), FixedDetector(*faces))
 
     def statuses(**kwargs):
-        return [face.status for face in restorer.restore(smooth(83, 101), **kwargs).faces]
+        return [face.status for face in restorer.restore(smooth(166, 202), **kwargs).faces]
 
     assert statuses(only_center_face=True) == ["skipped", "restored", "skipped"]
     assert statuses(choice=FaceChoice(min_score=0.7)) == ["skipped", "restored", "restored"]
     assert statuses(choice=FaceChoice(max_faces=2)) == ["restored", "restored", "skipped"]
-    assert statuses(choice=FaceChoice(min_eye_distance=4)) == ["restored", "restored", "skipped"]
-    result = restorer.restore(smooth(83, 101), choice=FaceChoice(min_score=1.0))
+    assert statuses(choice=FaceChoice(min_eye_distance=9)) == ["restored", "restored", "skipped"]
+    result = restorer.restore(smooth(166, 202), choice=FaceChoice(min_score=1.0))
     assert result.status == "no_face"
     assert "score 0.60" in result.reason
 

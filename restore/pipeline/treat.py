@@ -1,0 +1,147 @@
+"""From what the network made of a face to what goes into the photo: colour, honesty, identity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore.errors import CheckpointError
+from restore.pipeline.examine import evidence
+from restore.pipeline.guard import IdentityGuard, mixed
+from restore.pipeline.results import RestoredFace
+from restore.pipeline.trust_options import TrustOptions
+from restore.trust.verdict import judge
+
+Crop = NDArray[np.uint8]
+Again = Callable[[Sequence[RestoredFace]], list[RestoredFace]]
+"""Runs the network once more on the crops of these faces, at fidelity 1."""
+
+
+def in_photo_colours(crop: Crop, restored: Crop, keep_tone: bool = True) -> Crop:
+    """The restored crop with the photo's light and colours; both uint8 RGB [s,s,3].
+
+    Tones follow the photo at large scales, colours at small ones. A crop of one tone (gray, sepia)
+    gets exactly that tone; without `keep_tone` it may have the network's colours instead.
+    """
+    from restore.faces.colour import from_unit, match_low_frequency
+    from restore.faces.mask import face_mask
+    from restore.faces.tone import tone_curve
+
+    curve = tone_curve(crop, face_mask(crop.shape[0]) > 0.3)
+    coloured = curve.monochrome and not keep_tone
+    face = match_low_frequency(restored, crop, chroma_sigma=np.inf if coloured else None)
+    if curve.monochrome and keep_tone:
+        face = curve.apply(face)
+    return np.asarray(from_unit(face, np.dtype(np.uint8)))
+
+
+def treat_faces(
+    faces: Sequence[RestoredFace],
+    photo_size: tuple[int, int],
+    guard: IdentityGuard,
+    options: TrustOptions,
+    keep_tone: bool,
+    again: Again | None = None,
+) -> tuple[list[RestoredFace], tuple[str, ...]]:
+    """Faces whose `restored` is the network's own -> as they go into the photo, and notes.
+
+    `again`: None where the network has no dial, or the faces were run at fidelity 1 already.
+    """
+    treated = [_treated(face, photo_size, guard, options, keep_tone) for face in faces]
+    if options.identity == "off":
+        return treated, ()
+    try:
+        treated = _measured(treated, guard)
+    except CheckpointError as error:
+        return treated, (f"identity was not measured: {error}",)
+    if options.identity == "report":
+        return treated, ()
+    threshold = guard.threshold if options.identity_threshold is None else (
+        options.identity_threshold
+    )  # fmt: skip
+    if options.identity == "blend" and again is not None:
+        poor = [i for i, face in enumerate(treated) if _is_other(face, threshold)]
+        raised = [i for i in poor if (treated[i].fidelity or 0.0) < 1]
+        redone = again([treated[i] for i in raised]) if raised else []
+        redone = [_treated(face, photo_size, guard, options, keep_tone) for face in redone]
+        for i, face in zip(raised, _measured(redone, guard), strict=True):
+            treated[i] = _said(face, "fidelity was raised to 1")
+    return [_guarded(face, guard, options, threshold) for face in treated], ()
+
+
+def _treated(
+    face: RestoredFace,
+    photo_size: tuple[int, int],
+    guard: IdentityGuard,
+    options: TrustOptions,
+    keep_tone: bool,
+) -> RestoredFace:
+    if face.restored is None or face.crop is None:
+        return face
+    verdict = judge(evidence(face, photo_size, guard.template))
+    if verdict.status == "already_good":
+        if options.keep_good:
+            return _kept(replace(face, status="already_good", reason=verdict.reason))
+        return replace(face, restored=in_photo_colours(face.crop, face.restored, keep_tone))
+    restored = in_photo_colours(face.crop, face.restored, keep_tone)
+    strength = options.gentle_strength if verdict.gentle and options.gentle else 1.0
+    reason = verdict.reason
+    if reason and strength < 1:
+        reason = f"{reason}: {strength:.0%} of the restoration was used"
+    restored = mixed(face.crop, restored, strength)
+    return replace(face, status=verdict.status, reason=reason, restored=restored, strength=strength)
+
+
+def _measured(faces: list[RestoredFace], guard: IdentityGuard) -> list[RestoredFace]:
+    # A face that was kept has cosine 1 without a look.
+    seen = [face for face in faces if face.changed]
+    cosines = iter(
+        guard.cosines(
+            [face.crop for face in seen if face.crop is not None],
+            [face.restored for face in seen if face.restored is not None],
+        )
+    )
+    return [
+        replace(face, identity=float(next(cosines)))
+        if face.changed
+        else replace(face, identity=None if face.restored is None else 1.0)
+        for face in faces
+    ]
+
+
+def _is_other(face: RestoredFace, threshold: float) -> bool:
+    return face.changed and face.identity is not None and face.identity < threshold
+
+
+def _guarded(
+    face: RestoredFace, guard: IdentityGuard, options: TrustOptions, threshold: float
+) -> RestoredFace:
+    if not _is_other(face, threshold):
+        return face
+    assert face.crop is not None
+    assert face.restored is not None
+    below = f"identity {face.identity:.2f} is below {threshold:.2f}"
+    share, cosine = 0.0, 1.0
+    if options.identity == "blend":
+        share, cosine = guard.blend(face.crop, face.restored, threshold)
+    if share == 0:
+        said = _said(face, f"{below}: the face was left as it was")
+        return _kept(replace(said, status="kept", identity=1.0))
+    return replace(
+        _said(face, f"{below}: {share:.0%} of it was used"),
+        status="blended",
+        restored=mixed(face.crop, face.restored, share),
+        strength=face.strength * share,
+        identity=cosine,
+    )
+
+
+def _kept(face: RestoredFace) -> RestoredFace:
+    return replace(face, restored=face.crop, strength=0.0)
+
+
+def _said(face: RestoredFace, reason: str) -> RestoredFace:
+    return replace(face, reason=f"{face.reason}; {reason}" if face.reason else reason)

@@ -1,0 +1,140 @@
+"""What may honestly be done with a face: from what was measured on it to a status and a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+VerdictStatus = Literal[
+    "restored", "already_good", "too_small", "too_degraded", "profile", "occluded"
+]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a face before it is decided what becomes of it."""
+
+    eye_distance: float
+    """px of the photo between the eyes."""
+    side: int
+    """px of the aligned crop that blur, noise and blocks were measured on."""
+    blur: float
+    """sigma in px of that crop."""
+    noise: float
+    """Standard deviation, 0..255."""
+    blocks: float
+    """How much steeper the steps across JPEG's grid are than the others, 0 none."""
+    yaw: float = 0.0
+    """Degrees to the side."""
+    in_frame: float = 1.0
+    """Share of the face that lies inside the photo."""
+    covered: float = 0.0
+    """Share of the face where the photo shows something that a face does not explain."""
+    degradation: Mapping[str, float] | None = None
+    """The network's estimate, in the option files' units; None where it gives none."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where the statuses begin. Origin: `python -m restore.benchmarks trust` (docs/trust.md)."""
+
+    good_eyes: float = 40.0
+    """Least px between the eyes of a face that may be left as it is: smaller ones are small, not
+    good; 40 px are a FFHQ frame of 163 px."""
+    good_blur: tuple[float, float] = (1.65, 0.7)
+    """a + b * side / 512 px: edges of lids and lips have a width of their own. Above it lie 5 % of
+    clean crops (256 and 512 px) and 97 % of those that the recipe `gfpgan` made."""
+    good_noise: float = 2.6
+    """Skin's own texture in clean crops stays below it in 98 of 100."""
+    good_blocks: float = 0.2
+    """Clean crops: below 0.18."""
+    good_scale: float = 2.6
+    good_quality: float = 80.0
+    good_damage: float = 0.15
+    """The network's estimate may refuse what the pixels say: a larger down-scaling, a lower JPEG
+    quality or more damage than these. Clean crops are estimated below 2.2, above 84, below 0.14."""
+    least_eyes: float = 8.0
+    """px between the eyes; below, the person is lost (cosine to the truth below 0.4) in a quarter
+    of the faces or more."""
+    most_blur: float = 9.0
+    most_scale: float = 9.0
+    """Estimated blur sigma (px of 512) and down-scaling from which on most restored faces are
+    another person (cosine to the truth below 0.4)."""
+    most_yaw: float = 50.0
+    """Degrees; FFHQ, which the prior learnt, has hardly any face beyond, and from about there one
+    eye is hidden."""
+    least_in_frame: float = 0.75
+    """Below it a feature, not only hair or chin, is beyond the photo's border."""
+    most_covered: float = 0.25
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The status, why (None where it is "restored"), and whether the face needs gentleness."""
+
+    status: VerdictStatus
+    reason: str | None = None
+
+    @property
+    def gentle(self) -> bool:
+        """Whether a full restoration would claim more than the photo shows."""
+        return self.status not in ("restored", "already_good")
+
+
+def judge(face: Evidence, limits: Limits | None = None) -> Verdict:
+    """The verdict on a face; the first that applies of already good, occluded, profile, small,
+    degraded."""
+    limits = limits or Limits()
+    if is_good(face, limits):
+        return Verdict(
+            "already_good",
+            f"it is sharp (blur {face.blur:.1f} px at {face.side} px), noise {face.noise:.1f}: "
+            "better than what the network can give",
+        )
+    if face.in_frame < limits.least_in_frame:
+        return Verdict(
+            "occluded", f"only {face.in_frame:.0%} of the face lies inside the photo's frame"
+        )
+    if face.covered > limits.most_covered:
+        return Verdict("occluded", f"about {face.covered:.0%} of the face seems to be covered")
+    if abs(face.yaw) > limits.most_yaw:
+        return Verdict("profile", f"the head is turned by about {abs(face.yaw):.0f} degrees")
+    if face.eye_distance < limits.least_eyes:
+        return Verdict(
+            "too_small",
+            f"{face.eye_distance:.1f} px between the eyes; from {limits.least_eyes:g} px on a "
+            "person can be told",
+        )
+    return _too_degraded(face.degradation, limits) or Verdict("restored")
+
+
+def is_good(face: Evidence, limits: Limits) -> bool:
+    """Whether the face's own pixels are better than what the network can give."""
+    start, slope = limits.good_blur
+    by_itself = (
+        face.eye_distance >= limits.good_eyes
+        and face.blur <= start + slope * face.side / 512
+        and face.noise <= limits.good_noise
+        and face.blocks <= limits.good_blocks
+    )
+    estimate = face.degradation
+    if not by_itself or estimate is None:
+        return by_itself
+    return (
+        estimate.get("scale", 1.0) <= limits.good_scale
+        and estimate.get("jpeg_quality", 100.0) >= limits.good_quality
+        and estimate.get("damage", 0.0) <= limits.good_damage
+    )
+
+
+def _too_degraded(estimate: Mapping[str, float] | None, limits: Limits) -> Verdict | None:
+    if estimate is None:
+        return None
+    blur, scale = estimate.get("blur_sigma", 0.0), estimate.get("scale", 1.0)
+    if blur <= limits.most_blur and scale <= limits.most_scale:
+        return None
+    return Verdict(
+        "too_degraded",
+        f"estimated blur {blur:.1f} px and down-scaling {scale:.1f} leave too little of the person",
+    )
