@@ -16,6 +16,7 @@ from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError, InputError
 from restore.runtime.gfpgan_graph import build_gfpgan_graph
 from restore.runtime.graph import OPSET, GraphBuilder
+from restore.runtime.identity_graph import build_identity_model, check_identity_graph
 from restore.runtime.mobile_graph import build_mobile_graph
 
 TOLERANCE = 1e-3  # of the check, in the [-1,1] range of pixels
@@ -25,6 +26,7 @@ GRAPHS: dict[str, GraphFunction] = {
     "gfpgan_clean": build_gfpgan_graph,
     "gfpgan_v1": build_gfpgan_graph,
 }
+IDENTITY = "identity_student"  # a graph of its own kind: faces in, vectors out
 
 
 def export_model(
@@ -47,17 +49,22 @@ def export_model(
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{model} is no model file of ours (format {header.get('format')!r})")
     architecture = header.get("architecture")
-    if architecture not in GRAPHS:
+    if architecture not in GRAPHS and architecture != IDENTITY:
+        known = ", ".join([*GRAPHS, IDENTITY])
         raise CheckpointError(
-            f"{model}: architecture {architecture!r} has no graph; these have: {', '.join(GRAPHS)}"
+            f"{model}: architecture {architecture!r} has no graph; these have: {known}"
         )
     # What the name of an architecture fixes counts as an argument.
     arguments = {**header.get("arguments", {}), **ARCHITECTURES[architecture][2]}
     size = header.get("crop_size") or arguments.get("crop_size") or arguments.get("out_size", 512)
     graph = GraphBuilder(header["tensors"], model.name)
-    outputs = GRAPHS[architecture](graph, arguments, "lq", "fidelity")
     text = f"{architecture}; weights in {model.name}; made by restore export"
-    proto = graph.finish(size, outputs, text)
+    if architecture == IDENTITY:
+        proto = build_identity_model(graph, arguments, text)
+    else:
+        inputs = graph.native("lq"), graph.native("fidelity")
+    outputs = GRAPHS[architecture](graph, arguments, *inputs)
+        proto = graph.finish(size, outputs, text)
     part = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
         part.write_bytes(proto.SerializeToString())
@@ -104,6 +111,8 @@ def check_graph(model: Path, graph: Path, seed: int = 0) -> dict[str, float]:
 
     Images in the [-1,1] range, at fidelity 1 and 0.4. Raises `CheckpointError` above 1e-3.
     """
+    if read_header(model).get("architecture") == IDENTITY:
+        return check_identity_graph(model, graph, seed)
     import onnxruntime
     import torch
 

@@ -1,15 +1,15 @@
-"""An ONNX graph under construction whose weights stay where they are: in a safetensors file."""
+"""An ONNX graph under construction, over the weights of a safetensors file or with its own."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from restore.config.graph_layout import LAYOUT_KEY, layout_sha256
 from restore.errors import CheckpointError, MissingExtraError
-from restore.runtime.layout import LAYOUT_KEY, layout_sha256
 
 if TYPE_CHECKING:
     import onnx
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 OPSET = 17
 IR_VERSION = 8  # onnxruntime 1.17, the oldest that the core allows, reads it
 SMALL = 4096  # numbers; a larger constant belongs into the weights file
+PRECISIONS = ("fp32", "fp16", "int8")
+ReadTensor = Callable[[str], np.ndarray]
 
 
 class GraphBuilder:
@@ -25,9 +27,20 @@ class GraphBuilder:
     `tensors`: the weights file's tensors as `read_header` gives them; `location`: its file name,
     relative to the graph. Each tensor becomes one initialiser, however often it is used, and is
     cast to float32 once where it is stored shorter; runtimes do that while they load.
+
+    With `read` (name -> float array) the weights lie in the graph itself, as `precision` says:
+    "fp32"; "fp16", which computes in float16 as well, but for what needs the range (`wide`); or
+    "int8": matrices and kernels as int8 with a float32 scale per row, the rest float16, computed in
+    float32 (runtimes multiply scale and weight while they load).
     """
 
-    def __init__(self, tensors: Mapping[str, Mapping[str, Any]], location: str) -> None:
+    def __init__(
+        self,
+        tensors: Mapping[str, Mapping[str, Any]],
+        location: str,
+        read: ReadTensor | None = None,
+        precision: str = "fp32",
+    ) -> None:
         try:
             import onnx
         except ImportError as error:
@@ -35,9 +48,11 @@ class GraphBuilder:
         self._onnx = onnx
         self._tensors = tensors
         self._location = location
+        self._read, self._precision = read, precision
+        self._half = precision == "fp16"
         self._nodes: list[onnx.NodeProto] = []
         self._initialisers: dict[str, onnx.TensorProto] = {}
-        self._ready: dict[str, str] = {}
+        self._ready: dict[tuple[str, bool], str] = {}
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor of the weights file."""
@@ -52,10 +67,21 @@ class GraphBuilder:
             count += 1
         return count
 
-    def weight(self, name: str) -> str:
-        """A tensor of the weights file as a float32 value."""
-        if name in self._ready:
-            return self._ready[name]
+    def weight(self, name: str, wide: bool = False) -> str:
+        """A tensor of the weights file as a value; `wide` for float32 in every precision."""
+        key = (name, wide and self._half)
+        if key not in self._ready:
+            stored, dtype = self._embedded(name) if self._read else self._external(name)
+            wanted = "F16" if self._half and not wide else "F32"
+            if dtype == "I8":
+                scale = self._initialisers[f"{name}.scale"].name
+                self._ready[key] = self.mul(self._cast(stored, "F32"), scale)
+            else:
+                self._ready[key] = stored if dtype == wanted else self._cast(stored, wanted)
+        return self._ready[key]
+
+    def _external(self, name: str) -> tuple[str, str]:
+        """The tensor where it lies in the weights file, and its dtype."""
         shape = self.shape(name)
         place = self._tensors[name]
         proto = self._onnx.TensorProto
@@ -71,14 +97,49 @@ class GraphBuilder:
             value = self._location if key == "location" else str(place[key])
             tensor.external_data.add(key=key, value=value)
         self._initialisers[name] = tensor
-        self._ready[name] = name
-        if place["dtype"] != "F32":
-            self._ready[name] = self.node("Cast", name, to=proto.FLOAT)
-        return self._ready[name]
+        return name, place["dtype"]
 
-    def constant(self, value: Any, dtype: type = np.float32) -> str:
-        """A small constant that lies in the graph itself; equal ones are stored once."""
-        array: np.ndarray = np.asarray(value, dtype)
+    def _embedded(self, name: str) -> tuple[str, str]:
+        """The tensor put into the graph in its precision, and its dtype."""
+        assert self._read is not None
+        self.shape(name)
+        array: np.ndarray = np.asarray(self._read(name), np.float32)
+        if self._precision == "int8" and array.ndim > 1 and array.shape[0] > 1:
+            array, scale = quantised_rows(array)
+            self._put(f"{name}.scale", scale)
+        elif self._precision != "fp32":
+            array = array.astype(np.float16)
+        self._put(name, array)
+        return name, {"i1": "I8", "f2": "F16", "f4": "F32"}[array.dtype.str[1:]]
+
+    def _put(self, name: str, array: np.ndarray) -> None:
+        tensor = self._onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
+        self._initialisers[name] = tensor
+
+    def _cast(self, value: str, dtype: str) -> str:
+        proto = self._onnx.TensorProto
+        return self.node("Cast", value, to=proto.FLOAT16 if dtype == "F16" else proto.FLOAT)
+
+    def wide(self, value: str) -> str:
+        """A value of the graph's own precision in float32."""
+        return self._cast(value, "F32") if self._half else value
+
+    def native(self, value: str) -> str:
+        """A float32 value in the graph's own precision."""
+        return self._cast(value, "F16") if self._half else value
+
+    @property
+    def half(self) -> bool:
+        """Whether the graph computes in float16."""
+        return self._half
+
+    def constant(self, value: Any, dtype: type = np.float32, wide: bool = False) -> str:
+        """A small constant that lies in the graph itself; equal ones are stored once.
+
+        Floating constants have the graph's own precision; `wide` ones are float32.
+        """
+        narrow = self._half and dtype is np.float32 and not wide
+        array: np.ndarray = np.asarray(value, np.float16 if narrow else dtype)
         if array.size > SMALL:
             raise ValueError(f"a constant of {array.size} numbers belongs into the weights file")
         digest = hashlib.sha256(array.tobytes()).hexdigest()[:8]
@@ -111,6 +172,15 @@ class GraphBuilder:
     def mul(self, a: str, b: str) -> str:
         """a * b."""
         return self.node("Mul", a, b)
+
+    def unforeseen_one(self, fidelity: str) -> str:
+        """Ones [n,1,1,1], from an input [n] in [0,1]: a runtime cannot fold what they multiply.
+
+        Runtimes add noise [1,1,h,w] and bias [c] to one constant [c,h,w] while they load and then
+        read that from memory in each pass: slower than adding both in turn.
+        """
+        above = self.add(fidelity, self.constant(1.0))
+        return self.node("Unsqueeze", self.node("Div", above, above), self.ints(1, 2, 3))
 
     def leaky_relu(self, x: str, slope: float = 0.2) -> str:
         """Leaky ReLU."""
@@ -160,7 +230,7 @@ class GraphBuilder:
 
     def enlarge(self, x: str, mode: str) -> str:
         """[n,c,h,w] -> [n,c,2h,2w], "nearest" or "linear" as torch does it (pixel centres)."""
-        scales = self.constant([1, 1, 2, 2])
+        scales = self.constant([1, 1, 2, 2], wide=True)
         if mode == "nearest":
             return self.node(
                 "Resize", x, "", scales, mode=mode,
@@ -173,21 +243,33 @@ class GraphBuilder:
     def finish(
         self, size: int, outputs: Mapping[str, str], documentation: str = ""
     ) -> onnx.ModelProto:
-        """The model: inputs `lq` [n,3,s,s] and `fidelity` [n]; `outputs`: name -> value."""
-        helper, proto = self._onnx.helper, self._onnx.TensorProto
+        """A restorer: inputs `lq` [n,3,s,s] and `fidelity` [n]; `outputs`: name -> value."""
         shapes: dict[str, list[int | str]] = {
-            "lq": ["n", 3, size, size],
-            "fidelity": ["n"],
             "image": ["n", 3, size, size],
             "degradation": ["n", 6],
         }
-        for name, value in outputs.items():
+        return self.model(
+            {"lq": ["n", 3, size, size], "fidelity": ["n"]},
+            {name: (value, shapes[name]) for name, value in outputs.items()},
+            documentation,
+        )
+
+    def model(
+        self,
+        inputs: Mapping[str, list[int | str]],
+        outputs: Mapping[str, tuple[str, list[int | str]]],
+        documentation: str = "",
+    ) -> onnx.ModelProto:
+        """The model. `inputs`: name -> shape; `outputs`: name -> (value, shape); all float32."""
+        helper, proto = self._onnx.helper, self._onnx.TensorProto
+        for name, (value, _) in outputs.items():
             self._add("Identity", [value], [name], {})
+        results = {name: shape for name, (_, shape) in outputs.items()}
         graph = helper.make_graph(
             self._nodes,
             "restore",
-            [helper.make_tensor_value_info(k, proto.FLOAT, shapes[k]) for k in ("lq", "fidelity")],
-            [helper.make_tensor_value_info(k, proto.FLOAT, shapes[k]) for k in outputs],
+            [helper.make_tensor_value_info(k, proto.FLOAT, s) for k, s in inputs.items()],
+            [helper.make_tensor_value_info(k, proto.FLOAT, s) for k, s in results.items()],
             list(self._initialisers.values()),
         )
         model = helper.make_model(
@@ -199,3 +281,14 @@ class GraphBuilder:
         )
         helper.set_model_props(model, {LAYOUT_KEY: layout_sha256(self._tensors)})
         return model
+
+
+def quantised_rows(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [o,...] -> int8 of its shape and float32 scales [o,1,...]; their product is near it.
+
+    Symmetric, by the largest magnitude of each row: at most half a step of max|row| / 127 is lost.
+    """
+    axes = tuple(range(1, array.ndim))
+    scale = np.abs(array).max(axis=axes, keepdims=True) / 127
+    scale = np.where(scale > 0, scale, 1).astype(np.float32)
+    return np.rint(array / scale).astype(np.int8), scale

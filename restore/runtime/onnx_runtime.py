@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.config.graph_layout import check_layout, stale
 from restore.errors import DeviceError
-from restore.runtime.layout import check_layout, stale
 from restore.runtime.model_info import read_model_info
 from restore.runtime.pixels import check_request, to_network, to_pixels
 

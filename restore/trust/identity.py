@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.config.graph_layout import check_layout, stale
 from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError, InputError
 from restore.geometry.similarity import similarity
@@ -88,7 +89,7 @@ class IdentityNetwork:
     def _opened(self) -> Any:
         with self._lock:
             if self._session is None:
-                self._session = _session(self._model.with_suffix(".onnx"), self._threads)
+                self._session = _session(self._model, self._threads)
             return self._session
 
 
@@ -138,7 +139,9 @@ def identity_view(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
             flags=flags,
             borderMode=cv2.BORDER_REFLECT,
         )
-        views[i] = large if fine == 1 else cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA)
+        views[i] = (
+            large if fine == 1 else cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA)
+        )
     return views
 
 
@@ -165,14 +168,15 @@ def cosine(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float
     return np.asarray(np.clip((a * b).sum(-1) / np.maximum(lengths, 1e-12), -1, 1), np.float32)
 
 
-def _session(graph: Path, threads: int) -> Any:
+def _session(model: Path, threads: int) -> Any:
     import onnxruntime
 
+    graph = model.with_suffix(".onnx")
     if not graph.is_file():
         raise CheckpointError(
-            f"The identity network has no graph {graph}; make it with: restore export "
-            f"{graph.with_suffix('.safetensors')}"
+            f"{model} has no graph beside it ({graph.name}); make it with: restore export {model}"
         )
+    check_layout(graph, read_header(model)["tensors"])
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -183,4 +187,4 @@ def _session(graph: Path, threads: int) -> Any:
         )
     except Exception as error:  # its exceptions share no class of their own
         reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{graph} cannot be loaded by onnxruntime ({reason})") from error
+        raise stale(graph, f"cannot be loaded by onnxruntime ({reason})") from error
