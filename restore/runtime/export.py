@@ -63,7 +63,7 @@ def export_model(
         proto = build_identity_model(graph, arguments, text)
     else:
         inputs = graph.native("lq"), graph.native("fidelity")
-    outputs = GRAPHS[architecture](graph, arguments, *inputs)
+        outputs = GRAPHS[architecture](graph, arguments, *inputs)
         proto = graph.finish(size, outputs, text)
     part = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
