@@ -20,8 +20,10 @@ def ema_update(average: nn.Module, network: nn.Module, decay: float) -> None:
 
     Call it once after each step of the optimiser, with `0.5 ** (images of the step / half-life)`.
     """
-    for mean, now in zip(average.parameters(), network.parameters(), strict=True):
-        if now.requires_grad:
-            mean.lerp_(now.to(mean.dtype), 1 - decay)
+    pairs = zip(average.parameters(), network.parameters(), strict=True)
+    trained = [(mean, now.to(mean.dtype)) for mean, now in pairs if now.requires_grad]
+    if trained:
+        means, weights = zip(*trained, strict=True)
+        torch._foreach_lerp_(means, weights, 1 - decay)
     for held, current in zip(average.buffers(), network.buffers(), strict=True):
         held.copy_(current)

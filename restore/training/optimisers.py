@@ -38,6 +38,7 @@ def build_optimiser(
         {"params": parameters, "lr": c * options.lr * factor, "base_lr": c * options.lr * factor}
         for factor, parameters in groups.items()
     ]
+    # Fused: one pass over memory instead of a dozen, which a step of a small batch feels on a CPU.
     kind = torch.optim.AdamW if options.type == "AdamW" else torch.optim.Adam
     return kind(
         rows,
@@ -45,6 +46,7 @@ def build_optimiser(
         betas=(options.betas[0] ** c, options.betas[1] ** c),
         eps=options.eps,
         weight_decay=options.weight_decay,
+        fused=all(p.dtype == torch.float32 for group in groups.values() for p in group) or None,
     )
 
 
