@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -98,6 +98,7 @@ def _run(
     from restore.pipeline.assemble import load_restorer
     from restore.pipeline.report import write_record
     from restore.pipeline.run import run_jobs
+    from restore.report.run_page import run_page
 
     restorer = load_restorer(
         model,
@@ -112,8 +113,13 @@ def _run(
     outcomes: list[Outcome] = []
     # disable=None: a bar on a terminal, none in a log.
     bar = tqdm(total=len(jobs), unit="photo", disable=True if options.quiet else None)
+    closing = ExitStack()
     try:
-        for outcome in run_jobs(restorer, jobs, run_options):
+        page = run_page(
+            _page_path(options), restorer, run_options, model, len(jobs), options.resume
+        )
+        watch = closing.enter_context(page)
+        for outcome in run_jobs(restorer, jobs, run_options, watch):
             write_record(report, {**outcome.record, "model": model, "scale": run_options.scale})
             outcomes.append(outcome)
             bar.update()
@@ -128,6 +134,7 @@ def _run(
         )
         raise
     finally:
+        closing.close()
         bar.close()
     return outcomes
 
@@ -212,6 +219,7 @@ def _run_options(options: argparse.Namespace) -> RunOptions:
             options.only_center_face, options.min_score, options.min_face, options.max_faces
         ),
         WriteOptions(options.quality, options.subsampling),
+        not options.no_ai_label,
     )
 
 
@@ -225,6 +233,13 @@ def _report(options: argparse.Namespace, output: Path) -> Iterator[IO[str]]:
     path = Path(options.report_json) if options.report_json else output / "results.jsonl"
     with open_report(path) as file:
         yield file
+
+
+def _page_path(options: argparse.Namespace) -> Path | None:
+    """Where the HTML page of the run goes; None where none was asked for."""
+    if options.report is None:
+        return None
+    return Path(options.report or Path(options.output, "report.html"))
 
 
 @contextmanager

@@ -86,4 +86,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--report-json", metavar="FILE", help="a JSON line per photo; - for stdout; "
         "default: results.jsonl in the output folder")  # fmt: skip
+    add("--report", nargs="?", const="", metavar="FILE", help="an HTML page with every photo and "
+        "face before and after; default: report.html in the output folder")  # fmt: skip
+    add("--no-ai-label", action="store_true", help="write no XMP digitalSourceType that says that "
+        "a model made some of the photo")  # fmt: skip
     add("--quiet", action="store_true", help="errors only")

@@ -27,6 +27,7 @@ FLAGS = {
     "--weight", "--model", "--device", "--backend", "--threads", "--detector", "--offline",
     "--download", "--recursive", "--resume", "--overwrite", "--min_score", "--min_face",
     "--max_faces", "--allow_color", "--quality", "--subsampling", "--report-json", "--quiet",
+    "--report", "--no-ai-label",
 }  # fmt: skip
 
 
