@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from restore.errors import InputError
 from restore.images.photo import Photo, photo_from_array, photo_from_pil
+from restore.images.tensor import is_tensor, photo_from_tensor
 
 
 def as_photo(photo: Any) -> Photo:
-    """A path, PIL image, array or Photo as a Photo; InputError for anything else."""
+    """A path, PIL image, array, torch tensor or Photo as a Photo; InputError for anything else."""
     if isinstance(photo, Photo):
         return photo
     if isinstance(photo, (str, Path)):
@@ -24,8 +25,11 @@ def as_photo(photo: Any) -> Photo:
         return photo_from_array(photo)
     if hasattr(photo, "getexif") and hasattr(photo, "convert"):
         return photo_from_pil(photo)
+    if is_tensor(photo):
+        return photo_from_tensor(photo)
     raise InputError(
-        f"a photo is a path, a numpy array or a PIL image; found {type(photo).__name__}"
+        "a photo is a path, a numpy array, a PIL image or a torch tensor; found "
+        f"{type(photo).__name__}"
     )
 
 
