@@ -181,7 +181,9 @@ def load_models(
 def _load(label: str, target: str, backend: str, device: str, threads: int | None) -> RestorerModel:
     path = locate_model(target) if target in MODELS and not Path(target).is_file() else Path(target)
     if backend != "torch":
-        runtime = load_runtime(path, backend, None if device == "cpu" else device, threads)
+        runtime = load_runtime(
+            path, backend, None if device == "cpu" else device, threads, "float32"
+        )
         _check_template(path, runtime.template, runtime.crop_size)
         return RuntimeModel(label, runtime)
     network = load_network(target, device)

@@ -1,32 +1,30 @@
-"""`restore export`: the ONNX graph of a model, over the weights in its safetensors file."""
+"""`restore export`: the ONNX graph of a model, over its weights file or with weights of its own."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from restore.checkpoints.architectures import ARCHITECTURES
+from restore.checkpoints.models_table import MODELS
 from restore.config.model_header import FORMAT, read_header
-from restore.errors import CheckpointError, InputError
-from restore.runtime.gfpgan_graph import build_gfpgan_graph
-from restore.runtime.graph import OPSET, GraphBuilder
-from restore.runtime.identity_graph import build_identity_model, check_identity_graph
-from restore.runtime.mobile_graph import build_mobile_graph
+from restore.errors import CheckpointError, InputError, OptionError
+from restore.runtime.checkpoint_graph import (
+    GRAPHS,
+    build_graph,
+    checkpoint_graph,
+    is_ours,
+    load_restorer_checkpoint,
+)
+from restore.runtime.export_check import TOLERANCE, check_graph, check_precision
+from restore.runtime.graph import OPSET, PRECISIONS, GraphBuilder
+from restore.runtime.identity_graph import build_identity_model
 
-TOLERANCE = 1e-3  # of the check, in the [-1,1] range of pixels
-GraphFunction = Callable[[GraphBuilder, Mapping[str, Any], str, str], dict[str, str]]
-GRAPHS: dict[str, GraphFunction] = {
-    "mobile_restorer": build_mobile_graph,
-    "gfpgan_clean": build_gfpgan_graph,
-    "gfpgan_v1": build_gfpgan_graph,
-}
 IDENTITY = "identity_student"  # a graph of its own kind: faces in, vectors out
+
+__all__ = ["check_graph", "check_precision", "export_model", "export_precision", "main"]
 
 
 def export_model(
@@ -48,30 +46,52 @@ def export_model(
     header = read_header(model)
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{model} is no model file of ours (format {header.get('format')!r})")
-    architecture = header.get("architecture")
+    architecture, arguments = str(header.get("architecture")), header.get("arguments", {})
     if architecture not in GRAPHS and architecture != IDENTITY:
         known = ", ".join([*GRAPHS, IDENTITY])
         raise CheckpointError(
             f"{model}: architecture {architecture!r} has no graph; these have: {known}"
         )
-    # What the name of an architecture fixes counts as an argument.
-    arguments = {**header.get("arguments", {}), **ARCHITECTURES[architecture][2]}
-    size = header.get("crop_size") or arguments.get("crop_size") or arguments.get("out_size", 512)
     graph = GraphBuilder(header["tensors"], model.name)
-    text = f"{architecture}; weights in {model.name}; made by restore export"
+    text = f"weights in {model.name}; made by restore export"
     if architecture == IDENTITY:
-        proto = build_identity_model(graph, arguments, text)
+        proto = build_identity_model(graph, arguments, f"{architecture}; {text}")
     else:
-        inputs = graph.native("lq"), graph.native("fidelity")
-        outputs = GRAPHS[architecture](graph, arguments, *inputs)
-        proto = graph.finish(size, outputs, text)
+        proto = build_graph(graph, architecture, arguments, text)
+    _write(proto.SerializeToString(), output)
+    return output
+
+
+def export_precision(
+    model: str | os.PathLike[str], precision: str, output: str | os.PathLike[str] | None = None
+) -> Path:
+    """Write the graph of a model or GFPGAN-family checkpoint with weights of its own, in one file.
+
+    `precision` "fp16": weights and computation float16, inputs and outputs float32. "int8": weights
+    int8 with a scale for each output channel, computation float32. "fp32": as they are. The same
+    inputs and outputs as `export_model`; default name NAME.fp16.onnx. Returns its path.
+    """
+    if precision not in PRECISIONS:
+        raise OptionError(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
+    model = Path(model)
+    output = model.with_suffix(f".{precision}.onnx") if output is None else Path(output)
+    if output.resolve() == model.with_suffix(".onnx").resolve() and is_ours(model):
+        raise InputError(
+            f"{output} is the graph over {model.name} that the runtimes read; name another with -o"
+        )
+    _write(checkpoint_graph(model, precision)[1].SerializeToString(), output)
+    return output
+
+
+def _write(content: bytes, output: Path) -> None:
     part = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(proto.SerializeToString())
+        part.write_bytes(content)
         os.replace(part, output)
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)
-    return output
 
 
 def import_checkpoint(source: str | os.PathLike[str], output: Path) -> Path:
@@ -81,22 +101,16 @@ def import_checkpoint(source: str | os.PathLike[str], output: Path) -> Path:
     """
     import torch
 
-    from restore.checkpoints.load import load_network
     from restore.checkpoints.model_file import save_model_file
-    from restore.checkpoints.models_table import MODELS
 
     path = Path(source)
+    network = load_restorer_checkpoint(path)
     rows = [entry for entry in MODELS.values() if entry.filename == path.name]
-    network = load_network(path, resample=rows[0].config.get("resample") if rows else None)
-    detection = getattr(network, "detection", None)
-    if detection is None or detection.architecture not in GRAPHS:
-        found = "a model file of ours" if detection is None else detection.family
-        raise CheckpointError(f"{path} is {found}; only GFPGAN-family restorers are imported")
-    size = detection.arguments["out_size"]
+    detection = network.detection
     header = {
         "architecture": detection.architecture,
         "arguments": detection.arguments,
-        "crop_size": size,
+        "crop_size": detection.arguments["out_size"],
         "template": {"name": "ffhq512", "zoom": 1.0, "centre": [256, 256]},
         "range": "-1..1",
         "licence": rows[0].licence if rows else "that of the checkpoint it was made from",
@@ -106,45 +120,14 @@ def import_checkpoint(source: str | os.PathLike[str], output: Path) -> Path:
     return output
 
 
-def check_graph(model: Path, graph: Path, seed: int = 0) -> dict[str, float]:
-    """Largest difference per output between onnxruntime and torch on two random crops.
-
-    Images in the [-1,1] range, at fidelity 1 and 0.4. Raises `CheckpointError` above 1e-3.
-    """
-    if read_header(model).get("architecture") == IDENTITY:
-        return check_identity_graph(model, graph, seed)
-    import onnxruntime
-    import torch
-
-    from restore.checkpoints.load import load_network
-
-    network = load_network(model)
-    session = onnxruntime.InferenceSession(
-        os.fspath(graph.resolve()), providers=["CPUExecutionProvider"]
-    )
-    size = session.get_inputs()[0].shape[-1]
-    lq = np.random.default_rng(seed).uniform(-1, 1, (2, 3, size, size)).astype(np.float32)
-    fidelity = np.array([1.0, 0.4], np.float32)
-    with torch.inference_mode():
-        expected = network(torch.from_numpy(lq), torch.from_numpy(fidelity))
-    names = [o.name for o in session.get_outputs()]
-    differences = {}
-    for name, value in zip(names, session.run(None, {"lq": lq, "fidelity": fidelity}), strict=True):
-        differences[name] = float(np.abs(value - getattr(expected, name).numpy()).max())
-    # `not <=` also catches numbers that are not finite.
-    if any(not difference <= TOLERANCE for difference in differences.values()):
-        raise CheckpointError(
-            f"{graph} differs from torch by {differences}, allowed is {TOLERANCE}"
-        )
-    return differences
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """`restore export MODEL [-o NAME.onnx] [--check]`; returns the exit code."""
+    """`restore export MODEL [-o NAME.onnx] [--precision P] [--check]`; returns the exit code."""
     options = _parser().parse_args(argv)
     model = _find(options.model)
     output = None if options.output is None else Path(options.output)
-    if not _is_ours(model):
+    if options.precision != "fp32":
+        return _export_precision(model, options.precision, output, options.check)
+    if not is_ours(model):
         target = (output or model).with_suffix(".safetensors")
         if target.resolve() == model.resolve():
             raise InputError(f"{model} would be overwritten by its import; name another with -o")
@@ -159,6 +142,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _export_precision(model: Path, precision: str, output: Path | None, check: bool) -> int:
+    graph = export_precision(model, precision, output)
+    size = graph.stat().st_size / 1e6
+    sys.stdout.write(f"{graph}: {size:.1f} MB, {precision} weights, opset {OPSET}, any batch\n")
+    if check:
+        found, least = check_precision(model, graph, precision)
+        sys.stdout.write(f"image against torch: {found:.1f} dB (at least {least:.0f} asked)\n")
+    return 0
+
+
 def _find(model: str) -> Path:
     from restore.checkpoints.download import locate_model
 
@@ -166,16 +159,16 @@ def _find(model: str) -> Path:
     return path if path.is_file() else locate_model(model)
 
 
-def _is_ours(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(9)
-    return head[8:9] == b"{" and read_header(path).get("format") == FORMAT
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("restore export", description=__doc__)
     parser.add_argument("model", help="model file, GFPGAN checkpoint, or the name of a model")
     parser.add_argument("-o", "--output", metavar="NAME.onnx", help="default: beside the model")
     parser.add_argument("--format", choices=["onnx"], default="onnx", help="default: %(default)s")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="fp32: a graph over the weights file; fp16, int8: one file with weights of its own",
+    )
     parser.add_argument("--check", action="store_true", help="compare onnxruntime with torch")
     return parser

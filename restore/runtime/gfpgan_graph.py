@@ -25,7 +25,8 @@ def build_gfpgan_graph(
     codes, features = _unet(graph, lq, fir)
     dial = graph.node("Unsqueeze", fidelity, graph.ints(1, 2, 3))
     conditions = [_condition(graph, x, i, dial) for i, x in enumerate(features)]
-    return {"image": _synthesis(graph, codes, conditions, fir)}
+    one = graph.unforeseen_one(fidelity)
+    return {"image": _synthesis(graph, codes, conditions, fir, one)}
 
 
 def _unet(g: GraphBuilder, lq: str, fir: bool) -> tuple[list[str], list[str]]:
@@ -118,15 +119,15 @@ def _condition(g: GraphBuilder, x: str, index: int, dial: str) -> tuple[str, str
 
 
 def _synthesis(
-    g: GraphBuilder, codes: list[str], conditions: list[tuple[str, str]], fir: bool
+    g: GraphBuilder, codes: list[str], conditions: list[tuple[str, str]], fir: bool, one: str
 ) -> str:
-    x = _styled_conv(g, g.weight("decoder.constant"), codes[0], 0, None)
+    x = _styled_conv(g, g.weight("decoder.constant"), codes[0], 0, None, one)
     image = _to_rgb(g, x, codes[1], 0)
     for level in range(1, g.count("decoder.to_rgbs.{}.bias")):
         i = 2 * level - 1
-        x = _styled_conv(g, x, codes[i], i, "fir" if fir else "bilinear")
+        x = _styled_conv(g, x, codes[i], i, "fir" if fir else "bilinear", one)
         x = _modulate(g, x, g.shape(f"decoder.convs.{i}.bias")[0], conditions[level - 1], level - 1)
-        x = _styled_conv(g, x, codes[i + 1], i + 1, None)
+        x = _styled_conv(g, x, codes[i + 1], i + 1, None, one)
         image = _enlarge_image(g, image, fir)
         image = g.add(image, _to_rgb(g, x, codes[i + 2], level))
     return image
@@ -144,18 +145,16 @@ def _modulate(
     return g.node("Concat", g.slice(x, 0, kept, 1), moved, axis=1)
 
 
-def _styled_conv(g: GraphBuilder, x: str, w: str, index: int, upsample: str | None) -> str:
+def _styled_conv(
+    g: GraphBuilder, x: str, w: str, index: int, upsample: str | None, one: str
+) -> str:
     """Scale inputs, convolve with shared weights, scale outputs; noise, bias, leaky ReLU."""
     name = f"decoder.convs.{index}"
     out = g.shape(f"{name}.conv.weight")[0]
-    style = g.linear_of(w, f"{name}.conv.affine")
+    style, largest = _style(g, w, f"{name}.conv")
+    gain = g.native(_demodulation(g, style, largest, f"{name}.conv.weight"))
     weight = g.weight(f"{name}.conv.weight")
-    power = g.node("ReduceMean", g.mul(weight, weight), axes=[2, 3], keepdims=0)
-    nine = g.constant(9.0)  # the mean of 3x3 becomes the sum
-    power = g.mul(g.node("Transpose", power, perm=[1, 0]), nine)
-    demodulation = g.add(g.node("MatMul", g.mul(style, style), power), g.constant(EPSILON))
-    gain = g.node("Div", g.constant(math.sqrt(2)), g.node("Sqrt", demodulation))
-    x = g.mul(x, g.to_map(style))
+    x = g.mul(x, g.to_map(g.native(style)))
     if upsample == "fir":
         turned = g.node("Transpose", weight, perm=[1, 0, 2, 3])
         x = g.node("ConvTranspose", x, turned, kernel_shape=[3, 3], strides=[2, 2])
@@ -164,18 +163,45 @@ def _styled_conv(g: GraphBuilder, x: str, w: str, index: int, upsample: str | No
         x = g.enlarge(x, "linear") if upsample else x
         x = g.conv(x, weight)
     x = g.mul(x, g.to_map(gain))
-    # Noise and bias depend on weights alone; added in turn they need no map of their sum.
     noise = g.mul(g.weight(f"decoder.noise_{index}"), g.weight(f"{name}.noise_strength"))
     bias = g.node("Reshape", g.weight(f"{name}.bias"), g.ints(1, out, 1, 1))
-    return g.leaky_relu(g.add(g.add(x, noise), bias))
+    return g.leaky_relu(g.add(g.add(x, g.mul(noise, one)), bias))
+
+
+def _style(g: GraphBuilder, w: str, name: str) -> tuple[str, str | None]:
+    """Style [n,c] in float32 and, in half precision, the largest magnitude it was divided by.
+
+    As in `networks/modulated_conv.py`: so nothing overflows, and what follows takes it back.
+    """
+    style = g.wide(g.linear_of(w, f"{name}.affine"))
+    if not g.half:
+        return style, None
+    largest = g.node("ReduceMax", g.node("Abs", style), axes=[1], keepdims=1)
+    return g.node("Div", style, largest), largest
+
+
+def _demodulation(g: GraphBuilder, style: str, largest: str | None, name: str) -> str:
+    """sqrt 2 / sqrt(sum of squared modulated weights + epsilon) [n,o], in float32."""
+    weight = g.weight(name, wide=True)
+    power = g.node("ReduceMean", g.mul(weight, weight), axes=[2, 3], keepdims=0)
+    nine = g.constant(9.0, wide=True)  # the mean of 3x3 becomes the sum
+    power = g.mul(g.node("Transpose", power, perm=[1, 0]), nine)
+    epsilon = g.constant(EPSILON, wide=True)
+    if largest is not None:
+        epsilon = g.node("Div", epsilon, g.mul(largest, largest))
+    total = g.add(g.node("MatMul", g.mul(style, style), power), epsilon)
+    return g.node("Div", g.constant(math.sqrt(2), wide=True), g.node("Sqrt", total))
 
 
 def _to_rgb(g: GraphBuilder, x: str, w: str, index: int) -> str:
     name = f"decoder.to_rgbs.{index}"
-    style = g.to_map(g.linear_of(w, f"{name}.conv.affine"))
-    return g.conv(
-        g.mul(x, style), g.weight(f"{name}.conv.weight"), g.weight(f"{name}.bias"), kernel=1
-    )
+    style, largest = _style(g, w, f"{name}.conv")
+    x = g.mul(x, g.to_map(g.native(style)))
+    weight, bias = g.weight(f"{name}.conv.weight"), g.weight(f"{name}.bias")
+    if largest is None:
+        return g.conv(x, weight, bias, kernel=1)
+    x = g.mul(g.conv(x, weight, kernel=1), g.to_map(g.native(largest)))
+    return g.add(x, g.node("Reshape", bias, g.ints(1, 3, 1, 1)))
 
 
 def _enlarge_image(g: GraphBuilder, image: str, fir: bool) -> str:

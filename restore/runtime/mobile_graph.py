@@ -2,8 +2,9 @@
 
 What differs from the network is the order of work, never the values: convolutions of size 1 come
 before the enlargement they commute with, channels are permuted in the weights rather than in the
-features, halves that are treated differently come from halves of the weights, and the fidelity
-dial enters as a channel. Everything that depends on weights alone is done once, at load.
+features, a shuffle to pixels is a transposed convolution, and the fidelity dial enters as a
+channel. What depends on weights alone is done once, at load. The encoder is here, the generator in
+`mobile_synthesis_graph.py`.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ from typing import Any
 import numpy as np
 
 from restore.runtime.graph import GraphBuilder
+from restore.runtime.mobile_synthesis_graph import add_synthesis, num_styles_used
 
 FREE_CHANNELS = 8  # fidelity, one and zeros: a multiple of the blocks that runtimes work in
-# Phases (0,0) (0,1) (1,0) (1,1) from LL, LH, HL, HH; networks/haar.py
-HAAR = ((1, 1, 1, 1), (1, 1, -1, -1), (1, -1, 1, -1), (1, -1, -1, 1))
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,14 @@ def build_mobile_graph(
     shape = _arguments(arguments)
     down, up = _trunk(graph, shape, lq)
     degradation = _degradation(graph, down)
-    styles_at = _codes(graph, up[min(up)])
+    codes = _codes(graph, up[min(up)], num_styles_used(shape.prior_channels, shape.crop_size))
     free = _free_channels(graph, fidelity)
     conditions = {
         level: _condition(graph, level, up, degradation, fidelity, free)
         for level in shape.condition_levels
     }
-    image = _synthesis(graph, shape, styles_at, conditions)
+    one = graph.unforeseen_one(fidelity)
+    image = add_synthesis(graph, shape.prior_channels, shape.crop_size, codes, conditions, one)
     return {"image": image, "degradation": degradation}
 
 
@@ -98,40 +99,34 @@ def _residual(g: GraphBuilder, x: str, name: str) -> str:
 
 
 def _degradation(g: GraphBuilder, down: Mapping[int, str]) -> str:
+    """Estimates [n,6] from mean and log variance of the features, whose range needs float32."""
     pooled = []
-    for x in down.values():
+    least = g.constant(1e-4, wide=True)
+    for features in down.values():
+        x = g.wide(features)
         mean = g.node("ReduceMean", x, axes=[2, 3], keepdims=0)
         power = g.node("ReduceMean", g.mul(x, x), axes=[2, 3], keepdims=0)
-        variance = g.add(g.node("Sub", power, g.mul(mean, mean)), g.constant(1e-4))
-        pooled += [mean, g.node("Log", g.node("Max", variance, g.constant(1e-4)))]
-    x = g.linear_of(g.node("Concat", *pooled, axis=1), "encoder.degradation_head.hidden")
+        variance = g.add(g.node("Sub", power, g.mul(mean, mean)), least)
+        pooled += [mean, g.node("Log", g.node("Max", variance, least))]
+    x = g.native(g.node("Concat", *pooled, axis=1))
+    x = g.linear_of(x, "encoder.degradation_head.hidden")
     return g.linear_of(g.leaky_relu(x), "encoder.degradation_head.out")
 
 
-class _Codes:
-    """Codes w [n,w_dim] by style index, each computed when it is first asked for."""
-
-    def __init__(self, g: GraphBuilder, hidden: str) -> None:
-        self._g, self._hidden = g, hidden
-        self._shared = g.linear_of(hidden, "encoder.code_head.shared")
-        self._rank = g.shape("encoder.code_head.basis")[0]
-        self._done: dict[int, str] = {}
-
-    def __getitem__(self, index: int) -> str:
-        if index not in self._done:
-            g, name, rank = self._g, "encoder.code_head", self._rank
-            rows = (index * rank, (index + 1) * rank, 0)
-            weight = g.slice(g.weight(f"{name}.each.weight"), *rows)
-            bias = g.slice(g.weight(f"{name}.each.bias"), *rows)
-            own = g.node("Gemm", self._hidden, weight, bias, transB=1)
-            on_basis = (g.add(own, self._shared), g.weight(f"{name}.basis"))
-            self._done[index] = g.node("Gemm", *on_basis, g.weight(f"{name}.w_mean"))
-        return self._done[index]
-
-
-def _codes(g: GraphBuilder, features: str) -> _Codes:
+def _codes(g: GraphBuilder, features: str, count: int) -> str:
+    """Codes [n,count,w_dim] of the first `count` styles, all from one product."""
+    name = "encoder.code_head"
     flat = g.node("Flatten", g.leaky_relu(features), axis=1)
-    return _Codes(g, g.leaky_relu(g.linear_of(flat, "encoder.code_head.hidden")))
+    hidden = g.leaky_relu(g.linear_of(flat, f"{name}.hidden"))
+    rank, w_dim = g.shape(f"{name}.basis")
+    weight = g.slice(g.weight(f"{name}.each.weight"), 0, count * rank, 0)
+    bias = g.slice(g.weight(f"{name}.each.bias"), 0, count * rank, 0)
+    own = g.node("Gemm", hidden, weight, bias, transB=1)
+    own = g.node("Reshape", own, g.ints(-1, count, rank))
+    shared = g.node("Unsqueeze", g.linear_of(hidden, f"{name}.shared"), g.ints(1))
+    on_basis = g.node("Reshape", g.add(own, shared), g.ints(-1, rank))
+    codes = g.node("Gemm", on_basis, g.weight(f"{name}.basis"), g.weight(f"{name}.w_mean"))
+    return g.node("Reshape", codes, g.ints(-1, count, w_dim))
 
 
 def _free_channels(g: GraphBuilder, fidelity: str) -> str:
@@ -167,138 +162,22 @@ def _condition(
     rows = g.shape(f"{name}.maps.weight")[0] // 2
     weight, bias = g.weight(f"{name}.maps.weight"), g.weight(f"{name}.maps.bias")
     bias = g.node("Reshape", bias, g.ints(2 * rows, 1, 1, 1))
-    one = g.constant(np.ones((1, 1, 1, 1)))
+    zero, one = (g.constant(np.full((1, 1, 1, 1), value)) for value in (0, 1))
+    kernel = g.node("Concat", weight, bias, axis=1)
+    rest = g.node("Expand", zero, g.ints(rows, FREE_CHANNELS - 2, 1, 1))
     maps = []
-    for half, start in enumerate((one, g.constant(np.zeros((1, 1, 1, 1))))):
-        # Rows (channel, phase) become (phase, channel), the order of DepthToSpace.
-        order = half * rows + np.arange(rows).reshape(-1, times**2).T.reshape(-1)
-        kernel = g.node("Concat", weight, bias, axis=1)
-        kernel = g.node("Gather", kernel, g.ints(*order), axis=0) if times > 1 else g.slice(
-            kernel, half * rows, (half + 1) * rows, 0
-        )  # fmt: skip
-        start = g.node("Expand", start, g.ints(rows, 1, 1, 1))
-        rest = g.node(
-            "Expand",
-            g.constant(np.zeros((1, 1, 1, 1))),
-            g.ints(rows, FREE_CHANNELS - 2, 1, 1),
-        )
-        kernel = g.node("Concat", kernel, start, rest, axis=1)
-        value = g.conv(h, kernel, kernel=1)
-        maps.append(g.node("DepthToSpace", value, blocksize=times) if times > 1 else value)
+    for half, start in enumerate((one, zero)):
+        own = g.slice(kernel, half * rows, (half + 1) * rows, 0)
+        own = g.node("Concat", own, g.node("Expand", start, g.ints(rows, 1, 1, 1)), rest, axis=1)
+        maps.append(_shuffled(g, h, own, rows, times))
     return maps[0], maps[1]
 
 
-def _affine(g: GraphBuilder, w: str, name: str, order: str | None = None, gain: float = 1) -> str:
-    """Style [n,c] of a code; `order` permutes its channels, `gain` multiplies it."""
-    weight, bias = g.weight(f"{name}.weight"), g.weight(f"{name}.bias")
-    if order is not None:
-        weight, bias = (g.node("Gather", v, order, axis=0) for v in (weight, bias))
-    return g.node("Gemm", w, weight, bias, transB=1, alpha=float(gain), beta=float(gain))
-
-
-def _band_order(g: GraphBuilder, channels: int) -> str:
-    """Order that turns LL.., (LH, HL, HH).. into LL.., LH.., HL.., HH.."""
-    c = channels // 4
-    return g.ints(*range(c), *(c + 3 * i + band for band in range(3) for i in range(c)))
-
-
-def _inverse_haar(g: GraphBuilder, x: str, channels: int, size: int) -> str:
-    """Bands [n,4c,h,w], band by band and halved already, to [n,c,2h,2w]: one small product."""
-    flat = g.node("Reshape", x, g.ints(0, 4, channels // 4 * size * size))
-    phases = g.node("MatMul", g.constant(HAAR), flat)
-    phases = g.node("Reshape", phases, g.ints(0, channels, size, size))
-    return g.node("DepthToSpace", phases, blocksize=2)
-
-
-def _synthesis(
-    g: GraphBuilder,
-    shape: MobileArguments,
-    codes: _Codes,
-    conditions: Mapping[int, tuple[str, str]],
-) -> str:
-    sizes = [4 << i for i in range(len(shape.prior_channels))]
-    last = shape.crop_size // 2
-    count = sizes.index(last) + 1
-    style = g.to_map(_affine(g, codes[0], "decoder.conv_4.affine"))
-    x = g.mul(g.weight("decoder.const"), style)
-    order = _band_order(g, shape.prior_channels[0]) if count > 1 else None
-    x = _finish_conv(g, x, "decoder.conv_4", "weight", 3, order)
-    for i in range(1, count):
-        name, size = f"decoder.blocks.{sizes[i]}", sizes[i]
-        before, channels = shape.prior_channels[i - 1], shape.prior_channels[i]
-        first = 3 * i - 2
-        up = _affine(g, codes[first], f"{name}.up.affine", _band_order(g, before), 0.5)
-        x = _inverse_haar(g, g.mul(x, g.to_map(up)), before, size // 2)
-        x = _depthwise(g, x, codes[first + 1], f"{name}.conv1", before // 4)
-        if size in conditions:
-            kept, moved = (
-                _finish_conv(g, x, f"{name}.conv1", "pointwise", 1, None, rows)
-                for rows in ((0, channels // 2), (channels // 2, channels))
-            )
-            scale, shift = conditions[size]
-            x = g.node("Concat", kept, g.add(g.mul(moved, scale), shift), axis=1)
-        else:
-            x = _finish_conv(g, x, f"{name}.conv1", "pointwise", 1)
-        x = _depthwise(g, x, codes[first + 2], f"{name}.conv2", channels)
-        order = _band_order(g, channels) if i < count - 1 else None
-        x = _finish_conv(g, x, f"{name}.conv2", "pointwise", 1, order)
-    channels = shape.prior_channels[count - 1]
-    w = codes[3 * count - 2]
-    if count == len(sizes):
-        return _full_head(g, x, w, last)
-    return _size_head(g, shape, x, w, channels, last)
-
-
-def _depthwise(g: GraphBuilder, x: str, w: str, name: str, channels: int) -> str:
-    style = g.to_map(_affine(g, w, f"{name}.affine"))
-    return g.conv(g.mul(x, style), g.weight(f"{name}.depthwise"), group=channels)
-
-
-def _finish_conv(
-    g: GraphBuilder,
-    x: str,
-    name: str,
-    kind: str,
-    kernel: int,
-    order: str | None = None,
-    rows: tuple[int, int] | None = None,
-) -> str:
-    """Convolution (all outputs in an order, or some rows), noise, bias, leaky ReLU."""
-    weight, bias = g.weight(f"{name}.{kind}"), g.weight(f"{name}.bias")
-    if order is not None:
-        weight, bias = (g.node("Gather", v, order, axis=0) for v in (weight, bias))
-    if rows is not None:
-        weight, bias = (g.slice(v, *rows, 0) for v in (weight, bias))
-    x = g.conv(x, weight, bias, kernel)
-    return g.leaky_relu(g.add(x, g.weight(f"{name}.noise")))
-
-
-def _full_head(g: GraphBuilder, x: str, w: str, size: int) -> str:
-    """`ToRGB`: the published head at the generator's full size."""
-    order, half = _band_order(g, 12), g.constant(0.5)
-    x = g.mul(x, g.to_map(_affine(g, w, "decoder.to_rgb.affine")))
-    weight, bias = (
-        g.mul(g.node("Gather", g.weight(f"decoder.to_rgb.{part}"), order, axis=0), half)
-        for part in ("weight", "bias")
-    )
-    return _inverse_haar(g, g.conv(x, weight, bias, 1), 12, size)
-
-
-def _size_head(
-    g: GraphBuilder, shape: MobileArguments, x: str, w: str, channels: int, size: int
-) -> str:
-    """`SizeHead`: styled features to sub-bands, by a linear and a curved way."""
-    name = f"decoder.heads.{shape.crop_size}"
-    order, half = _band_order(g, 12), g.constant(0.5)
-    up = _affine(g, w, f"decoder.blocks.{shape.crop_size}.up.affine")
-    style = g.mul(up, g.add(_affine(g, w, f"{name}.gain"), g.constant(1.0)))
-    y = g.mul(x, g.to_map(style))
-    y = g.conv(y, g.weight(f"{name}.depthwise"), group=channels)
-    hidden = g.conv(y, g.weight(f"{name}.hidden"), g.weight(f"{name}.hidden_bias"), 1)
-    linear, branch = (
-        g.mul(g.node("Gather", g.weight(f"{name}.{part}"), order, axis=0), half)
-        for part in ("weight", "branch")
-    )
-    bands = g.add(g.conv(y, linear, kernel=1), g.conv(g.leaky_relu(hidden), branch, kernel=1))
-    offset = g.to_map(_affine(g, w, f"{name}.offset", order, 0.5))
-    return _inverse_haar(g, g.add(bands, offset), 12, size)
+def _shuffled(g: GraphBuilder, x: str, kernel: str, rows: int, times: int) -> str:
+    """1x1 convolution with [rows,c,1,1], then `pixel_shuffle`: as one transposed convolution."""
+    if times == 1:
+        return g.conv(x, kernel, kernel=1)
+    # Row (channel, phase) of the kernel is its tap `phase` for that channel.
+    kernel = g.node("Reshape", kernel, g.ints(rows // times**2, times, times, -1))
+    kernel = g.node("Transpose", kernel, perm=[3, 0, 1, 2])
+    return g.node("ConvTranspose", x, kernel, kernel_shape=[times] * 2, strides=[times] * 2)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.checkpoints.models_table import MODELS
 from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError
 from restore.geometry.template import ffhq_template
@@ -54,3 +55,11 @@ def model_info(header: Mapping[str, Any], source: str) -> ModelInfo:
     zoom, centre = float(template.get("zoom", 1.0)), template.get("centre", (256, 256))
     points = ffhq_template(size, zoom, (float(centre[0]), float(centre[1])))
     return ModelInfo(size, points, header)
+
+
+def row_of_file(model: Path) -> dict[str, Any]:
+    """What the table of models says of a published file, known by its name; {} of others."""
+    for entry in MODELS.values():
+        if not entry.packaged and entry.filename == model.name:
+            return dict(entry.config)
+    return {}

@@ -25,6 +25,7 @@ class OnnxRuntime:
     """
 
     name = "onnxruntime"
+    precision = "float32"
 
     def __init__(self, model: Path, graph: Path, threads: int | None = None) -> None:
         info = read_model_info(model)
@@ -68,6 +69,8 @@ def _session(graph: Path, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # Threads that wait for more work after a run would keep detection and files from the cores.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         return onnxruntime.InferenceSession(
             os.fspath(graph.resolve()), options, providers=["CPUExecutionProvider"]

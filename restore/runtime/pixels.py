@@ -18,10 +18,19 @@ def to_network(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def to_pixels(images: NDArray[np.float32]) -> NDArray[np.uint8]:
     """float32 [n,3,s,s] about [-1,1], clamped to it -> uint8 RGB [n,s,s,3], rounded to nearest."""
-    if not np.isfinite(images).all():
-        raise InputError("the network gave numbers that are not finite; the weights may be damaged")
-    scaled = np.clip(images * 127.5 + 127.5, 0, 255)
-    return np.ascontiguousarray(np.rint(scaled).astype(np.uint8).transpose(0, 2, 3, 1))
+    pixels = np.empty((len(images), *images.shape[2:], 3), np.uint8)
+    scaled = np.empty(images.shape[1:], np.float32)  # one image at a time stays in the cache
+    for image, target in zip(images, pixels, strict=True):
+        np.multiply(image, 127.5, out=scaled)
+        scaled += 127.5
+        if not np.isfinite(scaled.sum(dtype=np.float64)):  # passes on what is not finite
+            raise InputError(
+                "the network gave numbers that are not finite; the weights may be damaged"
+            )
+        np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled)
+        for channel in range(3):
+            target[..., channel] = scaled[channel]
+    return pixels
 
 
 def check_request(

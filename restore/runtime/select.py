@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.errors import CheckpointError, DeviceError, RestoreError
+from restore.runtime.precision import check_precision
 
 BACKENDS = ("auto", "onnxruntime", "openvino", "torch")
 _log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class Runtime(Protocol):
     crop_size: int
     template: NDArray[np.float64]
     supports_fidelity: bool
+    precision: str  # what it computes in: "float32", "bfloat16" or "float16"
 
     def run(
         self, crops: NDArray[np.uint8], fidelity: float | NDArray[np.float32]
@@ -38,16 +40,19 @@ def load_runtime(
     backend: str = "auto",
     device: str | None = None,
     threads: int | None = None,
-    precision: str = "float32",
+    precision: str = "auto",
 ) -> Runtime:
     """Load a model file.
 
-    `backend` "auto": torch where the device is a GPU (or none is named and there is one), else the
-    graph beside the model through OpenVINO where it is installed and works, or onnxruntime, else
-    torch. `device`: "cpu", "cuda", "cuda:1", "mps"; None or "auto" is the best there is. `threads`:
-    all cores unless given. `precision`: "float32", "bfloat16" (torch and OpenVINO) or "float16"
-    (torch). Raises `CheckpointError`, `DeviceError` or `MissingExtraError`.
+    `backend` "auto": torch where the device is a GPU (or none is named and there is one), else
+    OpenVINO where it is installed and works (on the graph beside the model or, with the extra
+    `onnx`, on one made in memory), else onnxruntime on that graph, else torch. `device`: "cpu",
+    "cuda", "cuda:1", "mps"; None or "auto" is the best there is. `threads`: all cores unless given.
+    `precision`: "float32", "bfloat16" (torch and OpenVINO), "float16" (torch), or "auto": what is
+    fastest there at 45 dB or more from float32; onnxruntime has float32 alone. Raises
+    `CheckpointError`, `DeviceError` or `MissingExtraError`.
     """
+    check_precision(precision)
     path = Path(model)
     if not path.is_file():
         raise CheckpointError(f"There is no model file {path}")
@@ -58,39 +63,40 @@ def load_runtime(
     if backend == "auto":
         backend = _choose(device, graph)
         if backend == "openvino":
-            return _openvino_or_onnx(path, graph, threads, precision)
+            return _openvino_or_other(path, graph, threads, precision)
     if backend == "torch":
-        from restore.runtime.torch_runtime import TorchRuntime
-
-        return TorchRuntime(path, device or _best_device(), threads, precision)
+        return _torch(path, device or _best_device(), threads, precision)
     if device is not None and device != "cpu":
         raise DeviceError(f"backend {backend} runs on the cpu, not on {device!r}; choose torch")
-    if not graph.is_file():
-        raise CheckpointError(
-            f"{path} has no graph beside it ({graph.name}), which backend {backend} needs; make it "
-            f"with: restore export {path}"
-        )
-    return _from_graph(backend, path, graph, threads, precision)
+    if backend == "openvino":
+        return _openvino(path, graph, threads, precision)
+    return _onnxruntime(path, graph, threads, precision)
 
 
 def _choose(device: str | None, graph: Path) -> str:
     if device not in (None, "cpu") or (device is None and _best_device() != "cpu"):
         return "torch"
-    if not graph.is_file():
-        return "torch"
-    return "openvino" if find_spec("openvino") else "onnxruntime"
+    # Without a graph beside the model one is made, by torch and onnx, for OpenVINO to run.
+    if find_spec("openvino") and (graph.is_file() or (find_spec("torch") and find_spec("onnx"))):
+        return "openvino"
+    return "onnxruntime" if graph.is_file() else "torch"
 
 
-def _from_graph(
-    backend: str, path: Path, graph: Path, threads: int | None, precision: str
-) -> Runtime:
-    if backend == "openvino":
-        from restore.runtime.openvino_runtime import OpenvinoRuntime
+def _torch(path: Path, device: str, threads: int | None, precision: str) -> Runtime:
+    from restore.runtime.torch_runtime import TorchRuntime
 
-        return OpenvinoRuntime(path, graph, threads, precision)
+    return TorchRuntime(path, device, threads, precision)
+
+
+def _onnxruntime(path: Path, graph: Path, threads: int | None, precision: str) -> Runtime:
     from restore.runtime.onnx_runtime import OnnxRuntime
 
-    if precision != "float32":
+    if not graph.is_file():
+        raise CheckpointError(
+            f"{path} has no graph beside it ({graph.name}), which backend onnxruntime needs; make "
+            f"it with: restore export {path}"
+        )
+    if precision not in ("auto", "float32"):
         raise DeviceError(
             f"backend onnxruntime computes in float32 on a CPU, not in {precision!r}; choose "
             "openvino or torch"
@@ -98,13 +104,28 @@ def _from_graph(
     return OnnxRuntime(path, graph, threads)
 
 
-def _openvino_or_onnx(path: Path, graph: Path, threads: int | None, precision: str) -> Runtime:
+def _openvino(path: Path, graph: Path, threads: int | None, precision: str) -> Runtime:
+    from restore.runtime.openvino_runtime import OpenvinoRuntime
+
+    if graph.is_file():
+        return OpenvinoRuntime(path, graph, threads, precision)
+    from restore.runtime.checkpoint_graph import checkpoint_graph
+
+    info, proto = checkpoint_graph(path)
+    content = proto.SerializeToString()
+    del proto  # both are as large as the weights
+    return OpenvinoRuntime.of_graph(info, content, str(path), threads, precision)
+
+
+def _openvino_or_other(path: Path, graph: Path, threads: int | None, precision: str) -> Runtime:
     """OpenVINO was not asked for, so that it fails is said in the log and costs nothing."""
     try:
-        return _from_graph("openvino", path, graph, threads, precision)
+        return _openvino(path, graph, threads, precision)
     except (RestoreError, ImportError, OSError, RuntimeError) as error:
-        _log.warning("OpenVINO is installed but cannot run %s: %s", graph.name, error)
-        return _from_graph("onnxruntime", path, graph, threads, precision)
+        _log.warning("OpenVINO is installed but cannot run %s: %s", path.name, error)
+    if graph.is_file():
+        return _onnxruntime(path, graph, threads, precision)
+    return _torch(path, "cpu", threads, precision)
 
 
 def _best_device() -> str:

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.checkpoints.models_table import MODELS
 from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError, DeviceError, MissingExtraError
-from restore.runtime.model_info import ModelInfo, model_info
-from restore.runtime.pixels import check_request, to_network, to_pixels
+from restore.runtime.model_info import ModelInfo, model_info, row_of_file
+from restore.runtime.pixels import check_request
+from restore.runtime.precision import check_precision, cpu_precision
 
-if TYPE_CHECKING:
-    import torch
-
-PRECISIONS = ("float32", "bfloat16", "float16")
-BATCH = {"cpu": 4}  # crops at a time; elsewhere:
-GPU_BATCH = 16
+CPU_SIZES = (4,)  # crops at a time: more gain nothing on a CPU and only take memory
 
 
 class TorchRuntime:
     """`Runtime` of docs/architecture.md over a module; safe to share between threads.
 
-    `device` such as "cpu", "cuda:1". `precision` is that of convolutions and products (autocast):
-    float32 unless said. `threads` sets torch's own number, which is one for the whole process.
+    `device` such as "cpu", "cuda:1". `precision` is that of weights, convolutions and products;
+    "auto" is float16 on a GPU, bfloat16 on a CPU that computes in it, else float32. `threads` sets
+    torch's own number, which is one for the whole process.
     """
 
     name = "torch"
@@ -38,22 +33,22 @@ class TorchRuntime:
         model: Path,
         device: str | None = None,
         threads: int | None = None,
-        precision: str = "float32",
+        precision: str = "auto",
     ) -> None:
+        check_precision(precision)
         try:
             import torch
         except ImportError as error:
             raise MissingExtraError("torch", "torch", f"Running {model.name} in torch") from error
         from restore.checkpoints.load import load_network
         from restore.networks.prior_restorer import PriorRestorer
+        from restore.runtime.device_batches import SIZES, DeviceBatches
 
-        if precision not in PRECISIONS:
-            raise DeviceError(f"precision {precision!r} is unknown; choose of {PRECISIONS}")
         if threads is not None:
             if threads < 1:
                 raise DeviceError(f"{threads} threads cannot run a network; give 1 or more")
             torch.set_num_threads(threads)
-        network = load_network(model, device or "cpu", **_dialect(model))
+        network = load_network(model, device or "cpu", resample=row_of_file(model).get("resample"))
         if not isinstance(network, PriorRestorer):
             raise CheckpointError(
                 f"{model} holds a {type(network).__name__}, which restores no faces; give a "
@@ -61,9 +56,14 @@ class TorchRuntime:
             )
         info = _info(model, network)
         self.crop_size, self.template = info.crop_size, info.template
-        self._network = network.requires_grad_(False).to(memory_format=torch.channels_last)
-        self._device = torch.device(device or "cpu")
-        self._precision = precision
+        target = torch.device(device or "cpu")
+        self.precision = _resolved(precision, target.type)
+        narrow = None if self.precision == "float32" else getattr(torch, self.precision)
+        network = network.requires_grad_(False).to(memory_format=torch.channels_last)
+        if narrow is not None:
+            network = network.to(narrow)  # once, where autocast would at every call
+        sizes = CPU_SIZES if target.type == "cpu" else SIZES
+        self._batches = DeviceBatches(network, self.crop_size, target, narrow, sizes)
 
     def run(
         self, crops: NDArray[np.uint8], fidelity: float | NDArray[np.float32] = 1.0
@@ -72,43 +72,18 @@ class TorchRuntime:
         import torch
 
         dial = check_request(crops, fidelity, self.crop_size, self.supports_fidelity)
-        images, estimates = np.empty_like(crops), []
-        step = BATCH.get(self._device.type, GPU_BATCH)
-        with torch.inference_mode(), self._autocast():
-            for start in range(0, len(crops), step):
-                part = slice(start, start + step)
-                lq = torch.from_numpy(to_network(crops[part])).to(
-                    self._device, memory_format=torch.channels_last
-                )
-                restored = self._network(lq, torch.from_numpy(dial[part]).to(self._device))
-                images[part] = to_pixels(_numpy(restored.image))
-                if restored.degradation is not None:
-                    estimates.append(_numpy(restored.degradation))
-        return images, np.concatenate(estimates) if estimates else None
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        import torch
-
-        if self._precision == "float32":
-            return nullcontext()
-        return torch.autocast(self._device.type, getattr(torch, self._precision))
+        images, estimates = self._batches.run(
+            torch.from_numpy(np.ascontiguousarray(crops)), torch.from_numpy(dial)
+        )
+        return images.numpy(), None if estimates is None else estimates.numpy()
 
 
-def _numpy(tensor: torch.Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = tensor.float().cpu().numpy()
-    return array
-
-
-def _row(model: Path) -> dict[str, Any]:
-    """What the table of models says of a published file, known by its name."""
-    for entry in MODELS.values():
-        if not entry.packaged and entry.filename == model.name:
-            return dict(entry.config)
-    return {}
-
-
-def _dialect(model: Path) -> dict[str, Any]:
-    return {"resample": _row(model)["resample"]} if "resample" in _row(model) else {}
+def _resolved(precision: str, device: str) -> str:
+    if precision == "auto" and device == "cuda":
+        return "float16"
+    if precision == "auto" and device != "cpu":
+        return "float32"
+    return cpu_precision(precision)
 
 
 def _info(model: Path, network: Any) -> ModelInfo:
@@ -117,4 +92,4 @@ def _info(model: Path, network: Any) -> ModelInfo:
         header = read_header(model)
         if header.get("format") == FORMAT:
             return model_info(header, str(model))
-    return model_info({"crop_size": network.decoder.out_size, **_row(model)}, str(model))
+    return model_info({"crop_size": network.decoder.out_size, **row_of_file(model)}, str(model))
