@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from restore.degradation.bands import Band
 from restore.degradation.canvas import Canvas, reflect_index, reflect_pad
 
 DIRECT_MAX_SIZE = 9
@@ -26,16 +27,13 @@ def blur(canvas: Canvas, kernels: Tensor) -> Canvas:
     return canvas.with_pixels(by(padded, kernels))
 
 
-def blur_matrix(line: Tensor, length: int) -> Tensor:
-    """`[length,length]`, line's type: blur of a row of pixels by line `[k]`, reflect-101 border.
-
-    Its rows, resized, are a matrix that blurs and resizes at once.
-    """
-    size = line.shape[0]
-    index = reflect_index(length, size // 2, length + size - 1, line.device)
-    columns = index.unfold(0, size, 1)
-    matrix = torch.zeros((length, length), dtype=line.dtype, device=line.device)
-    return matrix.scatter_add_(1, columns, line.expand(length, size))
+def blur_band(line: Tensor, after: Band) -> Band:
+    """Blur of a row of pixels by line `[k]`, k odd, at a reflect-101 border, and `after` it."""
+    k = line.shape[0]
+    reflected = reflect_index(after.source, k // 2, after.source + k - 1, line.device)
+    index = after.index[:, :, None] + torch.arange(k)
+    weights = after.weights[:, :, None] * line.to(after.weights)
+    return Band(after.source, reflected[index].flatten(1), weights.flatten(1))
 
 
 def _convolve_direct(padded: Tensor, kernels: Tensor) -> Tensor:
@@ -52,8 +50,10 @@ def _convolve_fft(padded: Tensor, kernels: Tensor) -> Tensor:
     # wrapping around soils only the border that is cut off again
     shape = (fft_length(h), fft_length(w))
     spectrum = torch.fft.rfft2(padded, s=shape)
+    # the k rows of the kernel first: the others are zero
+    lines = torch.fft.rfft(kernels[:, None], n=shape[1])
     # correlation, not convolution: cv2.filter2D does not flip its kernel
-    spectrum = spectrum * torch.fft.rfft2(kernels[:, None], s=shape).conj()
+    spectrum = spectrum * torch.fft.fft(lines, n=shape[0], dim=-2).conj()
     return torch.fft.irfft2(spectrum, s=shape)[..., : h - k + 1, : w - k + 1]
 
 

@@ -23,7 +23,7 @@ def shift_colors(x: Tensor, shift: np.ndarray) -> Tensor:
 
 def to_gray(x: Tensor, amount: np.ndarray) -> Tensor:
     """Blend towards BT.601 luma by amount `[n]` in [0,1]."""
-    return torch.lerp(x, luma(x).expand_as(x), per_sample(amount, x))
+    return _blend(x, luma(x), 1 - amount)
 
 
 def tone(x: Tensor, amount: np.ndarray) -> Tensor:
@@ -33,14 +33,14 @@ def tone(x: Tensor, amount: np.ndarray) -> Tensor:
     tint = torch.tensor(rows / rows.max(), dtype=x.dtype, device=x.device).view(1, 3, 1, 1)
     # the tint belongs to the mid-tones: paper white and full black hold less of it
     sepia = y * (tint + (1 - tint) * y)
-    return torch.lerp(x, sepia, per_sample(amount, x))
+    return _blend(x, sepia, 1 - amount)
 
 
 def fade(x: Tensor, contrast: np.ndarray, black: np.ndarray, saturation: np.ndarray) -> Tensor:
     """Bleached dye: saturation and contrast `[n]` times what they were, blacks lifted to black."""
     y = luma(x)
-    x = torch.lerp(y.expand_as(x), x, per_sample(saturation, x))
-    return x * per_sample(contrast, x) + per_sample(black, x)
+    x = _blend(x, y, saturation)
+    return x.mul_(per_sample(contrast, x)).add_(per_sample(black, x))
 
 
 def cast(x: Tensor, gains: np.ndarray) -> Tensor:
@@ -68,7 +68,7 @@ def uneven_exposure(x: Tensor, strength: np.ndarray, corners: np.ndarray) -> Ten
 
 def haze(x: Tensor, transmission: np.ndarray, air: np.ndarray) -> Tensor:
     """Koschmieder's law: x t + a (1 - t), transmission t `[n]`, air light a `[n,3]`."""
-    return torch.lerp(_channels(air, x).expand_as(x), x, per_sample(transmission, x))
+    return _blend(x, _channels(air, x), transmission)
 
 
 def adjust_brightness(x: Tensor, factor: np.ndarray) -> Tensor:
@@ -78,38 +78,47 @@ def adjust_brightness(x: Tensor, factor: np.ndarray) -> Tensor:
 
 def adjust_contrast(x: Tensor, factor: np.ndarray) -> Tensor:
     """torchvision's adjust_contrast: blend with the mean luma of the sample."""
-    mean = luma(x).mean(dim=(1, 2, 3), keepdim=True)
-    return torch.lerp(mean.expand_as(x), x, per_sample(factor, x)).clamp_(0, 1)
+    # luma is linear: that of the mean colour is the mean of the pixels' luma
+    mean = luma(x.mean(dim=(2, 3), keepdim=True))
+    return _blend(x, mean, factor).clamp_(0, 1)
 
 
 def adjust_saturation(x: Tensor, factor: np.ndarray) -> Tensor:
     """torchvision's adjust_saturation: blend with the luma of each pixel."""
-    return torch.lerp(luma(x).expand_as(x), x, per_sample(factor, x)).clamp_(0, 1)
+    return _blend(x, luma(x), factor).clamp_(0, 1)
 
 
 def adjust_hue(x: Tensor, turn: np.ndarray) -> Tensor:
     """torchvision's adjust_hue: the hue of HSV turned by turn `[n]` in [-0.5, 0.5] of a circle."""
-    value, _ = x.max(dim=1, keepdim=True)
-    low, _ = x.min(dim=1, keepdim=True)
-    chroma = value - low
-    safe = chroma.clamp_min(1e-12)
     r, g, b = x[:, :1], x[:, 1:2], x[:, 2:3]
+    value = torch.maximum(r, g).maximum(b)
+    low = torch.minimum(r, g).minimum(b)
+    chroma = value - low
+    # in sixths of the circle, from the two channels that are not the largest; 0 for gray
     hue = torch.where(
         value == r,
-        (g - b) / safe,
-        torch.where(value == g, (b - r) / safe + 2, (r - g) / safe + 4),
+        g - b,
+        torch.where(value == g, (b - r).add_(chroma, alpha=2), (r - g).add_(chroma, alpha=4)),
     )
-    hue = torch.where(chroma > 0, hue, torch.zeros_like(hue)) + 6 * per_sample(turn, x)
-    # Smith (1978) in Malvar's closed form: each channel is the value less a clipped hue distance
-    offsets = torch.tensor([5.0, 3.0, 1.0], dtype=x.dtype, device=x.device).view(1, 3, 1, 1)
-    k = (offsets + hue).remainder(6)
-    return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
+    hue = hue.div_(chroma.clamp_min(1e-12)).add_(per_sample(6 * turn, x))
+    hue.sub_(hue.div(6).floor_(), alpha=6)
+    # Smith (1978): how far each channel stands above the lowest, by the distance of the hue
+    heights = (
+        (hue - 3).abs_().sub_(1),
+        (hue - 2).abs_().neg_().add_(2),
+        (hue - 4).abs_().neg_().add_(2),
+    )
+    return torch.cat(heights, 1).clamp_(0, 1).mul_(chroma).add_(low)
 
 
 def jitter(x: Tensor, orders: np.ndarray, factors: np.ndarray) -> Tensor:
     """torchvision's ColorJitter for n samples: orders `[n,4]`, a permutation of the four
     adjustments for each sample (brightness, contrast, saturation, hue), factors `[n,4]` theirs.
     """
+    if len(orders) == 1:
+        for which in orders[0]:
+            x = _ADJUSTMENTS[which](x, factors[:, which])
+        return x
     out = x.clone()
     for position in range(4):
         for which, adjust in enumerate(_ADJUSTMENTS):
@@ -121,6 +130,12 @@ def jitter(x: Tensor, orders: np.ndarray, factors: np.ndarray) -> Tensor:
 
 
 _ADJUSTMENTS = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
+
+
+def _blend(x: Tensor, other: Tensor, amount: np.ndarray) -> Tensor:
+    """x where amount `[n]` is 1, other where it is 0; other may have one channel, or one pixel."""
+    weight = per_sample(amount, x)
+    return (x * weight).add_(other * (1 - weight))
 
 
 def _channels(values: np.ndarray, like: Tensor) -> Tensor:

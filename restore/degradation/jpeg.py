@@ -71,23 +71,24 @@ def jpeg(
     x = canvas.pixels
     unit = 16 if chroma == "420" else 8
     height, width = x.shape[-2:]
-    ycc = _to_ycc(rounding(x.clamp(0, 1) * 255), rounding)
+    ycc = _to_ycc(rounding(x.clamp(0, 1).mul_(255)), rounding)
     ycc = replicate_beyond(canvas.with_pixels(ycc), _round_up(height, unit), _round_up(width, unit))
     tables = quantisation_tables(quality)
     if step_scale is not None:
         tables = tables * np.asarray(step_scale)[:, None, None, None]
     steps = torch.as_tensor(tables).to(x.dtype).to(x.device)
-    luma_plane = _code_planes(ycc[:, :1], steps[:, 0], rounding)
+    matrix = _BLOCK_DCT.to(x.dtype).to(x.device)
+    luma_plane = _code_planes(ycc[:, :1], steps[:, 0], matrix, rounding)
     if chroma == "444":
-        colour = _code_planes(ycc[:, 1:], steps[:, 1], rounding)
+        colour = _code_planes(ycc[:, 1:], steps[:, 1], matrix, rounding)
     else:
-        colour = _code_planes(_halve(ycc[:, 1:], differentiable), steps[:, 1], rounding)
+        colour = _halve(ycc[:, 1:], differentiable)
+        colour = _code_planes(colour, steps[:, 1], matrix, rounding)
         halves = tuple(((h + 1) // 2, (w + 1) // 2) for h, w in canvas.sizes)
         top, left = (height + 1) // 2, (width + 1) // 2
         colour = _double(Canvas(colour[..., :top, :left], halves), differentiable)
-    luma_plane = luma_plane[..., :height, :width]
-    rgb = _to_rgb(luma_plane, colour[..., :height, :width], rounding)
-    return canvas.with_pixels(rgb.clamp(0, 255) / 255)
+    rgb = _to_rgb(luma_plane[..., :height, :width], colour[..., :height, :width], rounding)
+    return canvas.with_pixels(rgb.clamp(0, 255).div_(255))
 
 
 def _round_up(length: int, unit: int) -> int:
@@ -107,62 +108,64 @@ _RGB_TO_YCC = (
 )
 
 
+_YCC_TO_RGB = ((0.0, 1.402), (-0.344136286, -0.714136286), (1.772, 0.0))
+"""What Cb and Cr add to luma in R, G and B."""
+
+
 def _to_ycc(rgb: Tensor, rounding: Rounding) -> Tensor:
     """8-bit RGB -> YCbCr with 128 taken off every plane (what the DCT wants)."""
     matrix = torch.tensor(_RGB_TO_YCC, dtype=rgb.dtype, device=rgb.device)
-    n, c, h, w = rgb.shape
-    ycc = (matrix @ rgb.reshape(n, c, h * w)).view(n, c, h, w)
-    ycc = rounding(ycc)
+    ycc = rounding(matrix @ rgb.flatten(2)).view(rgb.shape)
     # chroma of 128 (pure blue, pure red) does not fit 8 bits; luma is 0..255 by itself
     offset = torch.tensor([128.0, 0.0, 0.0], dtype=rgb.dtype, device=rgb.device)
-    return (ycc - offset.view(1, 3, 1, 1)).clamp_max(127)
+    return (ycc - offset.view(1, 3, 1, 1)).clamp_max_(127)
 
 
 def _to_rgb(y: Tensor, colour: Tensor, rounding: Rounding) -> Tensor:
-    cb, cr = colour[:, :1], colour[:, 1:]
-    y = y + 128
-    red = rounding(1.402 * cr) + y
-    green = rounding(-0.344136286 * cb - 0.714136286 * cr) + y
-    blue = rounding(1.772 * cb) + y
-    return torch.cat([red, green, blue], 1)
+    matrix = torch.tensor(_YCC_TO_RGB, dtype=y.dtype, device=y.device)
+    n, _, h, w = y.shape
+    return rounding(matrix @ colour.flatten(2)).view(n, 3, h, w).add_(y + 128)
 
 
-def _dct_matrix(like: Tensor) -> Tensor:
+def _block_dct() -> Tensor:
     """`[64,64]`: a block of 8 x 8 values, as a row vector, times it is its 2-D DCT-II (T.81)."""
     k = torch.arange(8, dtype=torch.float64)
     line = 0.5 * torch.cos((2 * k[None] + 1) * k[:, None] * math.pi / 16)
     line[0] *= math.sqrt(0.5)
-    return torch.kron(line, line).T.contiguous().to(like.dtype).to(like.device)
+    return torch.kron(line, line).T.contiguous()
+
+
+_BLOCK_DCT = _block_dct()
 
 
 def _quantise(coefficients: Tensor, step: Tensor) -> Tensor:
     """libjpeg's: coefficients to whole eighths (jfdctint); halves away from zero (jcdctmgr)."""
     eighths = (coefficients * 8).round_()
-    return (eighths.abs().div_(step * 8).add_(0.5).floor_()).copysign_(eighths)
+    return eighths.abs().div_(step * 8).add_(0.5).floor_().copysign_(eighths)
 
 
-def _code_planes(x: Tensor, steps: Tensor, rounding: Rounding) -> Tensor:
+def _code_planes(x: Tensor, steps: Tensor, matrix: Tensor, rounding: Rounding) -> Tensor:
     """Planes `[n,c,h,w]`, sides multiples of 8, quantised by steps `[n,8,8]` in the DCT domain."""
     n, c, h, w = x.shape
     blocks = x.reshape(n, c, h // 8, 8, w // 8, 8).permute(0, 1, 2, 4, 3, 5).reshape(n, -1, 64)
-    matrix = _dct_matrix(x)
     step = steps.reshape(n, 1, 64)
     if rounding is _soft_round:
         levels = rounding((blocks @ matrix) / step)
     else:
         levels = _quantise(blocks @ matrix, step)
-    blocks = rounding((levels * step) @ matrix.T).clamp(-128, 127)
+    blocks = rounding(levels.mul_(step) @ matrix.T).clamp(-128, 127)
     blocks = blocks.view(n, c, h // 8, w // 8, 8, 8).permute(0, 1, 2, 4, 3, 5)
     return blocks.reshape(n, c, h, w)
 
 
 def _halve(x: Tensor, soft: bool) -> Tensor:
     """libjpeg's h2v2_downsample: sums of four, plus 1 and 2 in turn along a row, over 4, floor."""
-    mean = F.avg_pool2d(x, 2)
+    rows = x[..., 0::2, :] + x[..., 1::2, :]
+    mean = (rows[..., 0::2] + rows[..., 1::2]).mul_(0.25)
     if soft:
         return mean
     bias = torch.tensor([0.25, 0.5], dtype=x.dtype, device=x.device).repeat(mean.shape[-1] // 2 + 1)
-    return (mean + bias[: mean.shape[-1]]).floor()
+    return mean.add_(bias[: mean.shape[-1]]).floor_()
 
 
 def _double(canvas: Canvas, soft: bool) -> Tensor:
@@ -175,4 +178,4 @@ def _double(canvas: Canvas, soft: bool) -> Tensor:
         return doubled
     # sums of sixteenths plus 8 and 7 in turn, shifted down: rounding that favours neither side
     bias = torch.tensor([8 / 16, 7 / 16], dtype=x.dtype, device=x.device).repeat(width)
-    return (doubled + bias).floor()
+    return doubled.add_(bias).floor_()

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restore.degradation.blur import blur, blur_matrix
+from restore.degradation.bands import Band
+from restore.degradation.blur import blur, blur_band
 from restore.degradation.canvas import Canvas
 from restore.degradation.jpeg import jpeg
 from restore.degradation.kernels import (
@@ -17,13 +18,7 @@ from restore.degradation.kernels import (
     sinc_kernels,
 )
 from restore.degradation.noise import add_gaussian_noise, add_poisson_noise
-from restore.degradation.resize import (
-    apply_matrices,
-    resize_each,
-    resize_lines,
-    resize_matrix,
-    stack_matrices,
-)
+from restore.degradation.resize import apply_sides, resize_band, resize_each
 from restore.degradation.sample import (
     DEFOCUS_RADIUS_PER_SIGMA,
     MOTION_LENGTH_PER_SIGMA,
@@ -36,18 +31,12 @@ def blur_and_resize(canvas: Canvas, draw: StageDraw) -> Canvas:
     if not draw.separable.all() or (draw.kernel == "none").all():
         return resize_drawn(blur_drawn(canvas, draw), draw)
     sizes = _sizes(draw)
-    height, width = canvas.pixels.shape[-2:]
     rows, columns = [], []
-    for i, (h, w) in enumerate(canvas.sizes):
-        rows.append(_side_matrix(draw, i, h, sizes[i][0]))
-        square = (h, sizes[i][0]) == (w, sizes[i][1])
-        columns.append(rows[-1] if square else _side_matrix(draw, i, w, sizes[i][1]))
-    pixels = apply_matrices(
-        canvas.pixels,
-        stack_matrices(rows, height, canvas.pixels),
-        stack_matrices(columns, width, canvas.pixels),
-    )
-    return Canvas(pixels, sizes)
+    for i, (source, target) in enumerate(zip(canvas.sizes, sizes, strict=True)):
+        rows.append(_side_band(draw, i, source[0], target[0]))
+        square = (source[0], target[0]) == (source[1], target[1])
+        columns.append(rows[-1] if square else _side_band(draw, i, source[1], target[1]))
+    return Canvas(apply_sides(canvas, rows, columns), sizes)
 
 
 def blur_drawn(canvas: Canvas, draw: StageDraw) -> Canvas:
@@ -86,12 +75,14 @@ def compress(canvas: Canvas, draw: StageDraw, chroma: str) -> Canvas:
 def drawn_kernels(draw: StageDraw) -> Tensor:
     """Float64 `[n,k,k]` kernels of a pass, zero beyond each sample's own kernel size."""
     size = int(draw.kernel_size.max())
+    names = set(draw.kernel.tolist())
+    if len(names) == 1 and "none" not in names:
+        return _kernels_of(names.pop(), draw, size)
     out = torch.zeros((len(draw.kernel), size, size), dtype=torch.float64)
     out[:, size // 2, size // 2] = 1.0
-    for name in np.unique(draw.kernel):
-        if name != "none":
-            index = np.flatnonzero(draw.kernel == name)
-            out[torch.as_tensor(index)] = _kernels_of(str(name), draw.take(index), size)
+    for name in sorted(names - {"none"}):
+        index = np.flatnonzero(draw.kernel == name)
+        out[torch.as_tensor(index)] = _kernels_of(name, draw.take(index), size)
     return out
 
 
@@ -117,10 +108,10 @@ def _sizes(draw: StageDraw) -> tuple[tuple[int, int], ...]:
     return tuple((int(h), int(w)) for h, w in zip(draw.height, draw.width, strict=True))
 
 
-def _side_matrix(draw: StageDraw, i: int, source: int, target: int) -> Tensor:
-    """Float32 `[target, source]`: the blur and resize of sample i along one side."""
+def _side_band(draw: StageDraw, i: int, source: int, target: int) -> Band:
+    """The blur and resize of sample i along one side."""
+    resize = resize_band(str(draw.mode[i]), source, target)
     if draw.kernel[i] == "none":
-        return resize_matrix(str(draw.mode[i]), source, target)
+        return resize
     sigma = torch.as_tensor(draw.sigma_x[i : i + 1])
-    line = gaussian_lines(int(draw.kernel_size[i]), sigma)[0]
-    return resize_lines(blur_matrix(line.float(), source), str(draw.mode[i]), target)
+    return blur_band(gaussian_lines(int(draw.kernel_size[i]), sigma)[0], resize)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from restore.degradation.bands import Band, apply_matrices, map_columns, map_rows, stack_bands
 from restore.degradation.canvas import Canvas, Size
 
 RESIZE_MODES = ("bilinear", "bicubic", "area")
@@ -26,73 +28,65 @@ def resize_each(canvas: Canvas, sizes: Sequence[Size], modes: Sequence[str]) -> 
     if sizes == canvas.sizes:
         return canvas
     if len(set(sizes)) == 1 and canvas.full and len(set(modes)) == 1 and modes[0] != "area":
+        if modes[0] == "bilinear" and canvas.pixels.device.type == "cpu":
+            return Canvas(_bilinear(canvas.pixels, sizes[0]), sizes)
         pixels = F.interpolate(canvas.pixels, size=sizes[0], mode=modes[0], align_corners=False)
         return Canvas(pixels, sizes)
+    sides = [
+        (resize_band(m, s[0], t[0]), resize_band(m, s[1], t[1]))
+        for m, s, t in zip(modes, canvas.sizes, sizes, strict=True)
+    ]
+    rows, columns = [side[0] for side in sides], [side[1] for side in sides]
+    return Canvas(apply_sides(canvas, rows, columns), sizes)
+
+
+def apply_sides(canvas: Canvas, rows: list[Band], columns: list[Band]) -> Tensor:
+    """Pixels of a canvas after a map of each sample's height and one of its width."""
+    if len(rows) == 1 and canvas.full:
+        return map_columns(map_rows(canvas.pixels, rows[0]), columns[0])
     height, width = canvas.pixels.shape[-2:]
-    sources = canvas.sizes
-    rows = stack_matrices(
-        [resize_matrix(m, s[0], t[0]) for m, s, t in zip(modes, sources, sizes, strict=True)],
-        height,
+    return apply_matrices(
         canvas.pixels,
+        stack_bands(rows, height, canvas.pixels),
+        stack_bands(columns, width, canvas.pixels),
     )
-    columns = stack_matrices(
-        [resize_matrix(m, s[1], t[1]) for m, s, t in zip(modes, sources, sizes, strict=True)],
-        width,
-        canvas.pixels,
-    )
-    return Canvas(apply_matrices(canvas.pixels, rows, columns), sizes)
 
 
-def apply_matrices(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """`[n,c,H,W]` -> `[n,c,R,C]` by matrices: rows `[n,R,H]` and columns `[n,C,W]`."""
-    # the cheaper order first: shrink the side that shrinks more before the other is touched
-    h, w = x.shape[-2:]
-    r, k = rows.shape[1], columns.shape[1]
-    if r * w * (h + k) <= h * k * (w + r):
-        return (rows[:, None] @ x) @ columns[:, None].transpose(2, 3)
-    return rows[:, None] @ (x @ columns[:, None].transpose(2, 3))
+def _bilinear(x: Tensor, target: Size) -> Tensor:
+    """`[n,c,h,w]` -> `[n,c,*target]`: `F.interpolate` in half its time or less, on a CPU.
 
-
-def stack_matrices(matrices: Sequence[Tensor], source: int, like: Tensor) -> Tensor:
-    """Matrices `[t_i, s_i]` in one zero-padded `[n, max t, source]` on the device of like."""
-    if len(matrices) == 1 and matrices[0].shape[1] == source:
-        return matrices[0][None].to(like)
-    target = max(m.shape[0] for m in matrices)
-    out = torch.zeros((len(matrices), target, source), dtype=matrices[0].dtype)
-    for i, m in enumerate(matrices):
-        out[i, : m.shape[0], : m.shape[1]] = m
-    return out.to(like.dtype).to(like.device, non_blocking=True)
+    A blend of two rows for each, products along the columns, where the rows are few.
+    """
+    index, weights = resize_taps("bilinear", x.shape[2], target[0])
+    columns = resize_band("bilinear", x.shape[3], target[1])
+    if target[0] > x.shape[2]:
+        x = map_columns(x, columns)
+    if index.shape[1] == 2:
+        low, high = (x.index_select(2, index[:, tap]) for tap in (0, 1))
+        x = torch.lerp(low, high, weights[:, 1:].to(x))
+    return x if x.shape[3] == target[1] else map_columns(x, columns)
 
 
 def resize_matrix(mode: str, source: int, target: int) -> Tensor:
     """Float32 `[target, source]`: a line of source pixels times it is the line of target pixels."""
-    return resize_lines(torch.eye(source), mode, target)
+    return resize_band(mode, source, target).dense().float()
 
 
-def resize_lines(x: Tensor, mode: str, target: int) -> Tensor:
-    """`[source, m]` -> `[target, m]`: resized along the first axis."""
-    if mode not in RESIZE_MODES:
-        raise ValueError(f"found resize mode {mode!r}, expected one of {RESIZE_MODES}")
-    source = x.shape[0]
-    if source == target:
-        return x
-    if mode == "area" and target < source:
-        return _area_matrix(source, target).to(x) @ x
-    index, weights = resize_taps(mode, source, target)
-    weights = weights.to(x)
-    out = x[index[:, 0]] * weights[:, :1]
-    for tap in range(1, index.shape[1]):
-        out.addcmul_(x[index[:, tap]], weights[:, tap : tap + 1])
-    return out
+def resize_band(mode: str, source: int, target: int) -> Band:
+    """The resize of a line of pixels."""
+    return Band(source, *resize_taps(mode, source, target))
 
 
 def resize_taps(mode: str, source: int, target: int) -> tuple[Tensor, Tensor]:
-    """Indices int64 and weights float64, both `[target, taps]`, of the source pixels to be summed.
-
-    Not for area when it shrinks, whose taps are many.
-    """
+    """Indices int64 and weights float64, both `[target, taps]`, of the pixels to be summed."""
+    if mode not in RESIZE_MODES:
+        raise ValueError(f"found resize mode {mode!r}, expected one of {RESIZE_MODES}")
+    if source == target:
+        return torch.arange(source)[:, None], torch.ones((source, 1), dtype=torch.float64)
     ratio = source / target
     at = torch.arange(target, dtype=torch.float64)
+    if mode == "area" and target < source:
+        return _area_taps(at * ratio, (at + 1) * ratio, source)
     if mode == "area":
         # OpenCV's INTER_AREA when it enlarges: nearest pixels with a linear seam between them
         # (its own order of divisions: elsewhere a whole product may round to the pixel before)
@@ -122,9 +116,9 @@ def _cubic_weights(t: Tensor) -> Tensor:
     return torch.stack([w0, w1, w2, 1 - w0 - w1 - w2], 1)
 
 
-def _area_matrix(source: int, target: int) -> Tensor:
-    edges = torch.arange(target + 1, dtype=torch.float64) * (source / target)
-    pixels = torch.arange(source, dtype=torch.float64)[None]
-    low, high = edges[:-1, None], edges[1:, None]
-    overlap = (high.minimum(pixels + 1) - low.maximum(pixels)).clamp_min(0)
-    return overlap / overlap.sum(1, keepdim=True)
+def _area_taps(low: Tensor, high: Tensor, source: int) -> tuple[Tensor, Tensor]:
+    """Pixels by how much of them lies between low and high, both `[target]`."""
+    pixels = low.floor()[:, None] + torch.arange(math.ceil(source / low.shape[0]) + 1)
+    overlap = high[:, None].minimum(pixels + 1) - low[:, None].maximum(pixels)
+    overlap = overlap.clamp_min(0) * (pixels < source)
+    return pixels.long().clamp_max(source - 1), overlap / overlap.sum(1, keepdim=True)

@@ -52,7 +52,7 @@ class StageDraw:
     @property
     def separable(self) -> np.ndarray:
         """Bool `[n]`: the blur is none, or an isotropic Gaussian, the product of two lines."""
-        return np.isin(self.kernel, ("none", "iso"))
+        return (self.kernel == "none") | (self.kernel == "iso")
 
 
 def draw_stage(

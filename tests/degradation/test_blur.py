@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from restore.degradation.bands import map_columns, map_rows
 from restore.degradation.blur import (
     _convolve_direct,
     _convolve_fft,
     blur,
-    blur_matrix,
+    blur_band,
     fft_length,
 )
 from restore.degradation.canvas import Canvas, full_canvas, reflect_pad
 from restore.degradation.kernels import gaussian_kernels, gaussian_lines
+from restore.degradation.resize import RESIZE_MODES, resize_band
 
 
 def kernels(n, size):
@@ -48,13 +50,31 @@ def test_direct_and_fft_agree():
     torch.testing.assert_close(_convolve_direct(x, k), _convolve_fft(x, k), rtol=0, atol=1e-12)
 
 
-def test_the_matrix_of_a_line_is_its_blur():
+def test_the_band_of_a_line_is_its_blur():
     x = torch.rand(1, 3, 20, 31, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     sigma = torch.tensor([4.0], dtype=torch.float64)
     line = gaussian_lines(25, sigma)[0]
-    made = blur_matrix(line, 20) @ x @ blur_matrix(line, 31).T
+    rows, columns = (blur_band(line, resize_band("area", n, n)) for n in (20, 31))
+    made = rows.dense() @ x @ columns.dense().T
     full = blur(full_canvas(x), gaussian_kernels(25, sigma, sigma, torch.zeros(1))).pixels
     torch.testing.assert_close(made, full, rtol=0, atol=1e-12)
+    pieces = map_columns(map_rows(x, rows), columns)
+    torch.testing.assert_close(pieces, full, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", RESIZE_MODES)
+@pytest.mark.parametrize("target", [(20, 31), (7, 9), (33, 64), (1, 1)])
+def test_a_band_that_blurs_and_resizes_is_one_after_the_other(mode, target):
+    x = torch.rand(1, 3, 20, 31, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    line = gaussian_lines(11, torch.tensor([2.0]))[0]
+    sides = list(zip((20, 31), target, strict=True))
+    once = [blur_band(line, resize_band(mode, s, t)) for s, t in sides]
+    blurs = [blur_band(line, resize_band(mode, s, s)) for s, _ in sides]
+    blurred = map_columns(map_rows(x, blurs[0]), blurs[1])
+    rows, columns = (resize_band(mode, s, t) for s, t in sides)
+    expected = rows.dense() @ blurred @ columns.dense().T
+    made = map_columns(map_rows(x, once[0]), once[1])
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-12)
 
 
 def test_unlike_sizes_in_one_canvas_are_blurred_by_themselves():

@@ -77,7 +77,7 @@ def test_the_transform_is_the_plain_sum(monkeypatch):
     steps = torch.ones(1, 8, 8, dtype=torch.float64)
     levels = []
     monkeypatch.setattr(jpeg_module, "_quantise", lambda c, step: levels.append(c.clone()) or c)
-    out = _code_planes(x, steps, lambda v: v)
+    out = _code_planes(x, steps, jpeg_module._BLOCK_DCT, lambda v: v)
     plain = np.zeros((8, 8))
     block = x[0, 0].numpy()
     for u in range(8):
