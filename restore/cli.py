@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from restore import __version__
-from restore.cli_arguments import build_parser
+from restore.cli_arguments import build_parser, run_options_of
 from restore.errors import OptionError, RestoreError
 
 if TYPE_CHECKING:
@@ -58,10 +58,11 @@ def restore_photos(argv: Sequence[str]) -> int:
     if not options.input:
         parser.error("say what to restore: -i PHOTO_OR_FOLDER")
     model = _model_of(options)
-    run_options = _run_options(options)
+    run_options = run_options_of(options)
 
     from restore.pipeline.names import plan_jobs
     from restore.pipeline.run import is_done
+    from restore.pipeline.summary import absent_line, faces_line
     from restore.pipeline.walk import find_photos
 
     output = Path(options.output)
@@ -82,6 +83,9 @@ def restore_photos(argv: Sequence[str]) -> int:
     with _report(options, output) as report:
         outcomes = _run(model, options, run_options, todo, report) if todo else []
     if not options.quiet:
+        for line in (faces_line(outcomes), absent_line(outcomes)):
+            if line:
+                _say(f"restore: {line}")
         _say(_summary(outcomes, len(done) if options.resume else 0, walk, output))
     return _exit_code(outcomes, len(jobs) - len(todo), walk)
 
@@ -96,8 +100,8 @@ def _run(
     from tqdm import tqdm
 
     from restore.pipeline.assemble import load_restorer
-    from restore.pipeline.report import write_record
     from restore.pipeline.run import run_jobs
+    from restore.pipeline.report import write_record
     from restore.report.run_page import run_page
 
     restorer = load_restorer(
@@ -109,7 +113,10 @@ def _run(
         options.threads,
         options.bg_upsampler,
         options.bg_tile,
+        options.identity_network,
     )
+    if run_options.trust.identity in ("blend", "keep"):
+        restorer.guard.require()
     outcomes: list[Outcome] = []
     # disable=None: a bar on a terminal, none in a log.
     bar = tqdm(total=len(jobs), unit="photo", disable=True if options.quiet else None)
@@ -197,30 +204,6 @@ def _model_of(options: argparse.Namespace) -> str:
         known = ", ".join(GFPGAN_VERSIONS)
         raise OptionError(f"-v {options.version}: GFPGAN's versions are {known}; or use --model")
     return GFPGAN_VERSIONS[options.version]
-
-
-def _run_options(options: argparse.Namespace) -> RunOptions:
-    from restore.images.files_write import WriteOptions
-    from restore.pipeline.background import scaled_size
-    from restore.pipeline.choice import FaceChoice
-    from restore.pipeline.run import RunOptions
-
-    scaled_size(1, 1, options.upscale)
-    if options.weight is not None and not 0 <= options.weight <= 1:
-        raise OptionError(f"-w is {options.weight}; expected a number from 0 to 1")
-    if not 1 <= options.quality <= 100:
-        raise OptionError(f"--quality is {options.quality}; expected 1 to 100")
-    return RunOptions(
-        options.upscale,
-        options.weight,
-        options.aligned,
-        not options.allow_color,
-        FaceChoice(
-            options.only_center_face, options.min_score, options.min_face, options.max_faces
-        ),
-        WriteOptions(options.quality, options.subsampling),
-        not options.no_ai_label,
-    )
 
 
 @contextmanager

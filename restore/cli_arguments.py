@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from restore import __version__
+from restore.errors import OptionError
+
+if TYPE_CHECKING:
+    from restore.pipeline.run import RunOptions
 
 EPILOG = """commands: restore models | restore download NAME | restore export ...
 exit code: 0 all done, 1 some photos failed, 2 nothing could be done, 130 interrupted"""
@@ -37,9 +42,16 @@ def build_parser() -> argparse.ArgumentParser:
     add("--aligned", action="store_true", help="the inputs are aligned face crops")
     add("--ext", default="auto", help="format of the photos: auto (as they came), jpg, png, ...")
     add(
-        "-w", "--weight", type=float, metavar="0..1", help="fidelity: 1 photo leads, 0 prior paints"
+        "-w",
+        "--weight",
+        "--fidelity",
+        dest="weight",
+        type=_fidelity,
+        metavar="0..1|auto",
+        help="1 photo leads (default), 0 prior paints; auto: by each face's estimated degradation",
     )
     _add_model_options(parser)
+    _add_trust_options(parser)
     _add_run_options(parser)
     return parser
 
@@ -65,6 +77,42 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_trust_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--identity",
+        default="report",
+        choices=["off", "report", "blend", "keep"],
+        help="is it still the person? report the cosine (default), blend the photo's face back in, "
+        "or keep the photo's face, where it is below the threshold",
+    )
+    add("--identity_threshold", type=float, metavar="COSINE", help="default: the calibrated one")
+    add("--identity_network", metavar="FILE", help="default: the one that is packaged")
+    add(
+        "--no_gentle",
+        action="store_true",
+        help="restore in full what is too small, degraded, turned or covered to be honest",
+    )
+    add("--restore_good", action="store_true", help="also faces that are good already")
+    add("--no_detail", action="store_true", help="no detail of the photo on top of large faces")
+    add(
+        "--grain",
+        default="off",
+        choices=["off", "match"],
+        help="match: give faces the grain of their surroundings",
+    )
+    add("--seed", type=int, default=0, help="of the grain; default: %(default)s")
+
+
+def _fidelity(text: str) -> float | str:
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1, nor auto") from None
+
+
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--recursive", action="store_true", help="sub-folders as well; their tree is kept")
@@ -75,7 +123,11 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--min_face", type=float, default=0.0, metavar="PX", help="least distance of the eyes")
     add("--max_faces", type=int, metavar="N", help="only the N largest faces of a photo")
     add(
-        "--allow_color", action="store_true", help="let faces of black-and-white photos have colour"
+        "--allow_color",
+        "--colorize",
+        dest="allow_color",
+        action="store_true",
+        help="let faces of black-and-white and sepia photos have the network's colours",
     )
     add("--quality", type=int, default=95, metavar="1..100", help="of JPEG, WebP, AVIF; default 95")
     add(
@@ -91,3 +143,38 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--no-ai-label", action="store_true", help="write no XMP digitalSourceType that says that "
         "a model made some of the photo")  # fmt: skip
     add("--quiet", action="store_true", help="errors only")
+
+
+def run_options_of(options: argparse.Namespace) -> RunOptions:
+    """What the parsed options ask of a run; OptionError where a value is out of range."""
+    from restore.images.files_write import WriteOptions
+    from restore.pipeline.background import scaled_size
+    from restore.pipeline.choice import FaceChoice
+    from restore.pipeline.run import RunOptions
+    from restore.pipeline.trust_options import TrustOptions
+
+    scaled_size(1, 1, options.upscale)
+    if options.weight not in (None, "auto") and not 0 <= options.weight <= 1:
+        raise OptionError(f"-w is {options.weight}; expected a number from 0 to 1, or auto")
+    if not 1 <= options.quality <= 100:
+        raise OptionError(f"--quality is {options.quality}; expected 1 to 100")
+    return RunOptions(
+        options.upscale,
+        options.weight,
+        options.aligned,
+        not options.allow_color,
+        FaceChoice(
+            options.only_center_face, options.min_score, options.min_face, options.max_faces
+        ),
+        WriteOptions(options.quality, options.subsampling),
+        not options.no_ai_label,
+        TrustOptions(
+            options.identity,
+            options.identity_threshold,
+            gentle=not options.no_gentle,
+            keep_good=not options.restore_good,
+            detail=not options.no_detail,
+            grain=options.grain,
+            seed=options.seed,
+        ),
+    )

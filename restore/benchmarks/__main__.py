@@ -9,6 +9,7 @@ from importlib import import_module
 from restore.errors import RestoreError
 
 BENCHMARKS = {
+    "cover": "covered faces: fit the face space, and what it finds",
     "degradation": "degradations: images per second against the classical recipe",
     "detection": "detectors: faces found, false faces, landmark error, seconds",
     "install": "a fresh light install: seconds and megabytes",
@@ -18,6 +19,7 @@ BENCHMARKS = {
     "quality": "metrics on any two folders of pictures",
     "restorer": "the default restorer on the fixed validation protocol",
     "speed": "seconds per face of a network, per backend",
+    "trust": "statuses, already-good faces, small faces, fidelity, identity",
     "training": "images per second of the training steps",
 }
 

@@ -15,10 +15,11 @@ Mask = NDArray[np.float32]
 
 # The head in the FFHQ frame at 512 px: where the mask is 1 and where it has come down to 0, from
 # the point (256, 290) between the features. Chin tips lie near y = 455, ears near x = 100 and 412,
-# the hair above y = 120: it is crossed by the transition, so it fades from restored to photo.
+# the hair above y = 120: the transition begins below it, so that curls fade from restored to photo
+# and hats stay the photo's.
 _CENTRE = (256.0, 290.0)
 _SIDE = (142.0, 234.0)
-_UP = (180.0, 278.0)
+_UP = (150.0, 270.0)
 _DOWN = (172.0, 216.0)
 _POWER = 2.3  # superellipse: a little squarer than an ellipse, to hold jaw corners and temples
 _BORDER = 1 / 10  # share of the crop's side over which the mask comes down to its border

@@ -18,7 +18,8 @@ _GRID = 32  # points along each side at which the frame is asked for
 def examine(
     face: RestoredFace, rgb: NDArray[np.uint8], template: NDArray[np.float64]
 ) -> RestoredFace:
-    """An aligned face with yaw and quality; rgb: the photo [h,w,3] that its matrix starts from."""
+    """An aligned face with yaw, cover and quality; rgb: the photo [h,w,3] of its matrix."""
+    from restore.faces.cover import load_face_space
     from restore.faces.pose import head_pose
     from restore.faces.quality import face_quality
     from restore.faces.warp import compose, resized, warp
@@ -37,7 +38,9 @@ def examine(
         yaw = head_pose(face.landmarks).yaw
     except RestoreError:
         yaw = None
-    return replace(face, yaw=yaw, quality=face_quality(crop, points))
+    space = load_face_space()
+    covered = None if space is None else space.covered(face.crop, template)
+    return replace(face, yaw=yaw, covered=covered, quality=face_quality(crop, points))
 
 
 def native_side(face: RestoredFace) -> float:
@@ -68,6 +71,7 @@ def evidence(
         face.quality.blocks,
         face.yaw or 0.0,
         share_in_frame(face, photo_size, template),
+        covered=face.covered or 0.0,
         degradation=face.degradation,
     )
 

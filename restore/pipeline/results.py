@@ -72,6 +72,8 @@ class RestoredFace:
     """The fidelity that the network was given; None where it has no dial."""
     yaw: float | None = None
     """Degrees by which the head is turned to the side, from the landmarks; 0 frontal."""
+    covered: float | None = None
+    """Share of the face that something else seems to cover; None where it was not measured."""
     quality: FaceQuality | None = None
     """Blur, noise and JPEG blocks measured on the face's own pixels."""
 

@@ -19,6 +19,12 @@ from tests.pipeline.fakes import BrightSquareDetector, FixedDetector, InvertRunt
 RNG = np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True)
+def _waves_count_as_faces(monkeypatch):
+    """The pictures here are waves, which the face space would call covered faces."""
+    monkeypatch.setattr("restore.faces.cover.load_face_space", lambda: None)
+
+
 def smooth(height, width, channels=3, dtype=np.uint8, seed=0):
     y, x = np.mgrid[0:height, 0:width]
     waves = [1.5 + np.sin(x / (6 + c + seed)) * np.cos(y / (8 + c)) for c in range(channels)]

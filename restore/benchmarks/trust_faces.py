@@ -1,0 +1,57 @@
+"""Faces for the measurements of trust: degraded crops as the pipeline gets them, and its looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from restore.benchmarks.protocol import batches, open_faces
+from restore.pipeline.restorer import Restorer
+from restore.pipeline.results import RestoredFace
+from restore.pipeline.trust_options import Fidelity, TrustOptions
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedFaces:
+    """Crops of one recipe, uint8 RGB [n,s,s,3], and what the pipeline said of each."""
+
+    lq: np.ndarray
+    gt: np.ndarray
+    mask: Tensor
+    faces: tuple[RestoredFace, ...]
+
+    def share(self, status: str) -> float:
+        """Share of the faces with that status."""
+        return sum(face.status == status for face in self.faces) / max(len(self.faces), 1)
+
+
+def uint8_crops(images: Tensor) -> np.ndarray:
+    """[n,3,s,s] in [-1,1] -> uint8 RGB [n,s,s,3]."""
+    pixels = (images.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
+    return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def judge_recipe(
+    restorer: Restorer,
+    folder: Path,
+    size: int,
+    count: int,
+    recipe: str,
+    trust: TrustOptions | None = None,
+    fidelity: Fidelity = None,
+) -> JudgedFaces:
+    """Degrade held-out faces (in the FFHQ frame) and restore each as an aligned crop."""
+    lq, gt, masks, faces = [], [], [], []
+    for batch in batches(open_faces(folder, size, count), recipe, 4):
+        crops = uint8_crops(batch.lq)
+        lq.append(crops)
+        gt.append(uint8_crops(batch.gt))
+        masks.append(batch.mask)
+        for crop in crops:
+            result = restorer.restore(crop, aligned=True, trust=trust, fidelity=fidelity)
+            faces.append(result.faces[0])
+    return JudgedFaces(np.concatenate(lq), np.concatenate(gt), torch.cat(masks), tuple(faces))
