@@ -36,6 +36,7 @@ def load_restorer(
     bg_upsampler: str | Path | None = None,
     bg_tile: int = 400,
     identity_network: str | Path | None = None,
+    precision: str = "auto",
 ) -> Restorer:
     """See `Restorer.load`."""
     from restore.faces.detect import load_detector
@@ -48,7 +49,7 @@ def load_restorer(
         upsampler = load_upsampler(bg_upsampler, bg_tile, device)
     # Both spend their time in native code: on two cores the first photo starts earlier.
     with ThreadPoolExecutor(2) as pool:
-        loading = pool.submit(load_runtime, path, backend=backend, device=device, threads=threads)
+        loading = pool.submit(load_runtime, path, backend, device, threads, precision)
         found = load_detector(detector)
         runtime = loading.result()
     embedder, absent = find_identity(identity_network)

@@ -74,12 +74,14 @@ class Restorer:
         bg_upsampler: str | Path | None = None,
         bg_tile: int = 400,
         identity_network: str | Path | None = None,
+        precision: str = "auto",
     ) -> Restorer:
         """A restorer of a model's name or file. Nothing is fetched unless `offline` is False.
 
         `backend`: "auto", "onnxruntime", "openvino" or "torch"; `device`: such as "cpu", "cuda:0";
         `detector`: a name or file (`restore.faces.detect`); `threads`: of the network, None for the
-        backend's own choice; `identity_network`: a file, None for the packaged one.
+        backend's own choice; `identity_network`: a file, None for the packaged one; `precision`:
+        "float32", "bfloat16", "float16" or "auto" (see `restore.runtime.select.load_runtime`).
         Raises CheckpointError, DeviceError, MissingExtraError, OptionError.
         """
         from restore.pipeline.assemble import load_restorer
@@ -94,6 +96,7 @@ class Restorer:
             bg_upsampler,
             bg_tile,
             identity_network,
+            precision,
         )
 
     @property

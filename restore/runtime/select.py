@@ -85,7 +85,12 @@ def _choose(device: str | None, graph: Path) -> str:
 def _torch(path: Path, device: str, threads: int | None, precision: str) -> Runtime:
     from restore.runtime.torch_runtime import TorchRuntime
 
-    return TorchRuntime(path, device, threads, precision)
+    runtime = TorchRuntime(path, device, threads, precision)
+    if device == "cpu":
+        return runtime
+    from restore.runtime.shared_batches import SharedBatches
+
+    return SharedBatches(runtime)
 
 
 def _onnxruntime(path: Path, graph: Path, threads: int | None, precision: str) -> Runtime:

@@ -17,8 +17,8 @@ def asked(monkeypatch):
     notes = {}
     select = ModuleType("restore.runtime.select")
 
-    def load_runtime(path, backend="auto", device=None, threads=None):
-        notes["runtime"] = (path, backend, device, threads)
+    def load_runtime(path, backend="auto", device=None, threads=None, precision="auto"):
+        notes["runtime"] = (path, backend, device, threads, precision)
         return InvertRuntime(128)
 
     def load_detector(name):
@@ -34,8 +34,13 @@ def asked(monkeypatch):
 def test_load_passes_everything_on(asked, tmp_path):
     weights = tmp_path / "net.safetensors"
     weights.write_bytes(b"x")
-    restorer = Restorer.load(weights, "cuda:1", "torch", "yunet:f.onnx", threads=3)
-    assert asked == {"runtime": (weights, "torch", "cuda:1", 3), "detector": "yunet:f.onnx"}
+    restorer = Restorer.load(
+        weights, "cuda:1", "torch", "yunet:f.onnx", threads=3, precision="float16"
+    )
+    assert asked == {
+        "runtime": (weights, "torch", "cuda:1", 3, "float16"),
+        "detector": "yunet:f.onnx",
+    }
     assert restorer.crop_size == 128
     assert restorer.template.shape == (5, 2)
 
