@@ -29,7 +29,7 @@ EXTRAS = {
     "onnx": ["torch>=2.4", "onnx>=1.16", "onnxscript>=0.1"],
     "peers": ["torch>=2.4", "spandrel>=0.4"],
     "ray": ["ray[data]>=2.9"],
-    "ui": ["gradio>=4"],
+    "ui": ["gradio>=6"],
 }
 EXTRAS["test"] = [
     *TRAIN,
@@ -59,7 +59,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["restore", "restore.*"]),
-    package_data={"restore": ["py.typed", "weights/*", "report/page.*"]},
+    package_data={
+        "restore": ["py.typed", "weights/*", "report/*.css", "report/*.js", "ui/*.css", "ui/*.js"]
+    },
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["restore = restore.cli:main"]},

@@ -286,7 +286,12 @@ def export(argv: Sequence[str]) -> int:
     return import_module("restore.runtime.export").main(argv) or GOOD
 
 
-COMMANDS = {"models": list_models, "download": download, "export": export}
+def ui(argv: Sequence[str]) -> int:
+    """`restore ui`: a page on this machine to drop, compare, tune and save photos."""
+    return import_module("restore.ui.__main__").main(argv) or GOOD
+
+
+COMMANDS = {"models": list_models, "download": download, "export": export, "ui": ui}
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,7 @@ from restore.errors import OptionError
 if TYPE_CHECKING:
     from restore.pipeline.run import RunOptions
 
-EPILOG = """commands: restore models | restore download NAME | restore export ...
+EPILOG = """commands: restore models | restore download NAME | restore export ... | restore ui
 exit code: 0 all done, 1 some photos failed, 2 nothing could be done, 130 interrupted"""
 
 

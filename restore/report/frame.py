@@ -43,12 +43,15 @@ def now() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def page_file(name: str) -> str:
+    """The text of a style sheet or script that lies in this folder."""
+    return resources.files("restore.report").joinpath(name).read_text("utf-8")
+
+
 def page_head(settings: Mapping[str, Any]) -> tuple[bytes, bytes]:
     """What stands before and behind the room of the summary."""
-    style, script = (
-        resources.files("restore.report").joinpath(name).read_text("utf-8")
-        for name in ("page.css", "page.js")
-    )
+    style = page_file("page.css") + page_file("faces.css")
+    script = page_file("page.js") + page_file("faces.js")
     head = (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n{MARK.decode()}\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'

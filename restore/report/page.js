@@ -1,9 +1,6 @@
 'use strict';
-// The slider is a range input over both pictures: mouse, touch and arrow keys come with it.
 document.addEventListener('input', event => {
-  const input = event.target, box = input.closest('.compare');
-  if (box) box.style.setProperty('--cut', input.value + '%');
-  if (input.id === 'find') show();
+  if (event.target.id === 'find') show();
 });
 document.addEventListener('click', event => {
   const button = event.target.closest('button');

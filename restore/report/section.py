@@ -32,12 +32,12 @@ def photo_section(
     if record.get("reason"):
         parts.append(f"<p{' class=problem' if kind == 'bad' else ''}>{text(record['reason'])}</p>")
     if before is not None and result is not None:
-        parts.append(_photo_slider(name, before, result, sizes))
+        parts.append(photo_slider(name, before, result, sizes))
     parts += [f'<p class="soft">{line}</p>' for line in _facts(record)]
     if result is not None and result.faces:
         records = record.get("faces", [])
         parts.append('<div class="faces">')
-        parts += _faces(name, records, result.faces, sizes)
+        parts += face_cards(name, records, result.faces, sizes)
         parts.append("</div>")
     parts.append(f'<script type="application/json" class="record">{_json(record)}</script>')
     parts.append("</article>")
@@ -58,14 +58,17 @@ def _facts(record: Mapping[str, Any]) -> Iterator[str]:
         yield text(note)
 
 
-def _photo_slider(name: str, before: Photo, result: RestoredPhoto, sizes: Thumbnails) -> str:
+def photo_slider(
+    name: str, before: Photo, result: RestoredPhoto, sizes: Thumbnails, numbered: bool = False
+) -> str:
+    """The photo before and after; `numbered`: the boxes of its faces are shown from the start."""
     side = sizes.photo_side
     left = small_picture(before.joined(before.pixels, before.alpha), side, before.metadata.icc)
     right = small_picture(result.image, side, result.metadata.icc)
     width, height = before.size
     aligned = any(_fills(face, width, height) for face in result.faces)
-    numbered = () if aligned else enumerate(result.faces, 1)
-    tags = "".join(_tag(number, face, width, height) for number, face in numbered)
+    boxed = () if aligned else enumerate(result.faces, 1)
+    tags = "".join(_tag(number, face, width, height, numbered) for number, face in boxed)
     label = f"Before and after: {name}"
     # No slider is larger than its picture has pixels, nor higher than a window.
     shape = right.shape[1], right.shape[0]
@@ -78,14 +81,15 @@ def _fills(face: RestoredFace, width: int, height: int) -> bool:
     return bool(face.box[2] - face.box[0] >= width - 1 and face.box[3] - face.box[1] >= height - 1)
 
 
-def _tag(number: int, face: RestoredFace, width: int, height: int) -> str:
+def _tag(number: int, face: RestoredFace, width: int, height: int, shown: bool) -> str:
     x0, y0, x1, y1 = (float(v) for v in face.box)
     left, top = 100 * x0 / width, 100 * y0 / height
     style = (
         f"left:{left:.2f}%;top:{top:.2f}%;width:{100 * (x1 - x0) / width:.2f}%;"
         f"height:{100 * (y1 - y0) / height:.2f}%"
     )
-    return f'<span class="tag" style="{style}" hidden><b>{number}</b></span>'
+    hidden = "" if shown else " hidden"
+    return f'<span class="tag" style="{style}"{hidden}><b>{number}</b></span>'
 
 
 def _slider(label: str, before: str, after: str, shape: tuple[int, int], over: str = "") -> str:
@@ -101,12 +105,13 @@ def _slider(label: str, before: str, after: str, shape: tuple[int, int], over: s
     )
 
 
-def _faces(
+def face_cards(
     name: str,
     records: Sequence[Mapping[str, Any]],
     faces: Sequence[RestoredFace],
     sizes: Thumbnails,
 ) -> Iterator[str]:
+    """A card for each face: its status and reason, before and after, and its numbers."""
     pictures = 0
     for number, (record, face) in enumerate(zip(records, faces, strict=False), 1):
         yield '<section class="face">'

@@ -1,0 +1,1 @@
+"""The page of `restore ui`: photos dropped, compared, tuned and saved, on this machine alone."""

@@ -1,0 +1,101 @@
+"""Open photos: faces are looked for once, wishes reach the network, files keep their metadata."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from restore.errors import InputError
+from restore.images.ai_label import AI_COMPOSITE
+from restore.images.files import read_photo
+from restore.images.xmp import digital_source_type
+from restore.pipeline.trust_options import TrustOptions
+from restore.report.words import spoken
+from restore.ui.open_photo import Wishes, open_photo, restore_open, save_restored
+from restore.ui.privacy import POLICY, LocalOnly
+from restore.ui.view import faces_view, photo_view, problem
+from tests.ui.parts import restorer_with_two_faces, save_photo
+
+PLAIN = TrustOptions(identity="off", gentle=False, keep_good=False)
+
+
+def test_faces_are_found_once_and_the_network_runs_again(tmp_path):
+    restorer = restorer_with_two_faces()
+    opened = open_photo(save_photo(tmp_path / "a.jpg"))
+    opened, first = restore_open(restorer, opened, Wishes(trust=PLAIN))
+    assert [face.changed for face in first.faces] == [True, True]
+    opened, second = restore_open(restorer, opened, Wishes(0.5, PLAIN))
+    assert restorer.detector.looks == 1
+    assert restorer.runtime.dials == [[1.0, 1.0], [0.5, 0.5]]
+    assert not np.array_equal(first.image, second.image)
+    fresh = restorer_with_two_faces()
+    plain = fresh.restore(tmp_path / "a.jpg", scale=1, fidelity=0.5, trust=PLAIN)
+    assert np.array_equal(second.image, plain.image)
+
+
+def test_faces_that_are_not_wished_for_stay(tmp_path):
+    restorer = restorer_with_two_faces()
+    opened = open_photo(save_photo(tmp_path / "a.jpg"))
+    wishes = Wishes(trust=PLAIN, without=frozenset([0]))
+    for _ in range(2):  # at the first look and later
+        opened, result = restore_open(restorer, opened, wishes)
+        assert result.faces[0].status == "skipped"
+        assert [face.changed for face in result.faces] == [False, True]
+        assert np.array_equal(result.image[40:80, 40:80], opened.photo.pixels[40:80, 40:80])
+    opened, result = restore_open(restorer, opened, Wishes(without=frozenset([0, 1])))
+    assert np.array_equal(result.image, opened.photo.pixels)
+
+
+def test_what_is_saved_has_the_metadata_and_the_label(tmp_path):
+    restorer = restorer_with_two_faces()
+    opened = open_photo(save_photo(tmp_path / "a.jpg"))
+    opened, result = restore_open(restorer, opened, Wishes(trust=PLAIN, scale=2))
+    path, notes = save_restored(opened, result, tmp_path)
+    assert (path.name, notes) == ("a_restored.jpg", ())
+    saved = read_photo(path)
+    assert saved.size == (440, 240)
+    assert b"Leica" in saved.metadata.exif
+    assert b'dc:format="image/jpeg"' in saved.metadata.xmp
+    assert digital_source_type(saved.metadata.xmp) == AI_COMPOSITE
+    path, _ = save_restored(opened, result, tmp_path, ai_label=False)
+    assert digital_source_type(read_photo(path).metadata.xmp) is None
+
+
+def test_the_view_shows_boxes_statuses_and_escapes(tmp_path):
+    opened = open_photo(save_photo(tmp_path / "<b>a.jpg"))
+    opened, result = restore_open(restorer_with_two_faces(), opened, Wishes(trust=PLAIN))
+    html = photo_view(opened, result) + faces_view(opened, result)
+    assert html.count('class="tag"') == 2
+    assert "hidden" not in html
+    assert html.count(f">{spoken(result.faces[0].status)}</span>") >= 1
+    assert html.count('class="status') == 2
+    assert "2 faces found" in html
+    assert "<b>a" not in html
+    assert problem("<i>") == '<p class="problem" role="alert">&lt;i&gt;</p>'
+    with pytest.raises(InputError):
+        open_photo(tmp_path / "none.jpg")
+
+
+def test_the_server_answers_this_machine_only_and_sets_the_policy():
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]})
+        await send({"type": "http.response.body", "body": b"page"})
+
+    def answer(host):
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "headers": [(b"host", host)]}
+        asyncio.run(LocalOnly(app)(scope, None, send))
+        return sent[0]["status"], dict(sent[0]["headers"])
+
+    status, headers = answer(b"127.0.0.1:7860")
+    assert status == 200
+    assert headers[b"a"] == b"b"
+    assert headers[b"content-security-policy"].decode() == POLICY
+    assert "http" not in POLICY.replace("https", "http").replace("'self'", "")
+    assert answer(b"localhost:7860")[0] == 200
+    for foreign in (b"evil.example:7860", b"127.0.0.1.evil.example", b"", b"127.0.0.1@x:1"):
+        assert answer(foreign)[0] == 421
