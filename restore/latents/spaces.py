@@ -128,9 +128,13 @@ class WStatistics:
         (Mahalanobis): about 1 for what the mapping gives, ψ for a truncated code. Far above 1 is
         a code that no z leads to.
         """
+        return self.squared_distance(w).sqrt()
+
+    def squared_distance(self, w: Tensor) -> Tensor:
+        """The square of `distance`, whose gradient is there at the mean as well."""
         lengths = self.axes.norm(dim=1, keepdim=True).clamp_min(1e-12)
         coordinates = (w - self.mean) @ (self.axes / lengths.square()).T
-        return coordinates.square().mean(-1).sqrt()
+        return coordinates.square().mean(-1)
 
 
 @torch.no_grad()

@@ -43,11 +43,15 @@ def check_styles(generator: Generator, styles: Sequence[Tensor]) -> None:
 
 
 @torch.no_grad()
-def styles_to_w_plus(generator: Generator, styles: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def styles_to_w_plus(
+    generator: Generator, styles: Sequence[Tensor], cut: float | None = None
+) -> tuple[Tensor, Tensor]:
     """The W+ [n,k,w_dim] whose styles are nearest to S, and what is left over: RMS [n] of S.
 
     Least squares per row of W+ (rows that serve two layers fit both), of all solutions the one
-    nearest to the mean. What came from a W+ comes back with the same styles, to rounding.
+    nearest to the mean. What came from a W+ comes back with the same styles, to rounding. `cut`:
+    directions of w whose styles move less than this share of the strongest one's stay at the mean;
+    styles that come from no W+ otherwise lead to codes far from any face.
     """
     check_styles(generator, styles)
     maps, layers = affine_maps(generator), style_layers(generator)
@@ -60,7 +64,7 @@ def styles_to_w_plus(generator: Generator, styles: Sequence[Tensor]) -> tuple[Te
         wanted = torch.cat([styles[i] for i in own], 1).double() - bias
         rest = wanted - generator.w_mean.double() @ weight.T
         # gelsd keeps the shortest of all solutions, but only CPUs have it
-        step = torch.linalg.lstsq(weight.cpu(), rest.T.cpu(), driver="gelsd").solution.T
+        step = torch.linalg.lstsq(weight.cpu(), rest.T.cpu(), rcond=cut, driver="gelsd").solution.T
         w_plus[:, row] += step.to(w_plus)
     again = generator.styles(w_plus)
     squares = torch.cat([(a - b).square() for a, b in zip(again, styles, strict=True)], 1)
