@@ -9,10 +9,12 @@ from importlib import import_module
 from restore.errors import RestoreError
 
 BENCHMARKS = {
+    "ablations": "what each part of the restorer is worth, by short equal trainings",
     "cover": "covered faces: fit the face space, and what it finds",
     "degradation": "degradations: images per second against the classical recipe",
     "detection": "detectors: faces found, false faces, landmark error, seconds",
     "install": "a fresh light install: seconds and megabytes",
+    "inversion": "real faces as codes in W, W+ and S: likeness and seconds",
     "pictures": "several before/after pairs in one picture",
     "pipeline": "whole photos: start-up, seconds per stage, memory",
     "prior": "the face prior: heads, statistics, Frechet distances, where it is blind",

@@ -100,11 +100,13 @@ class DegradationOptions:
     gray_prob: float | None = None
     gt_gray: bool | None = None
     reference_size: int | None = None
+    """Side of the crops whose pixels the sizes are counted in; may stand beside `recipe`."""
 
     def problems(self) -> Iterable[str]:
         keys = self.recipe_keys()
-        if self.recipe is not None and keys:
-            yield f"recipe: given beside {', '.join(keys)}; give a recipe or keys, not both"
+        others = [key for key in keys if key != "reference_size"]
+        if self.recipe is not None and others:
+            yield f"recipe: given beside {', '.join(others)}; give a recipe or keys, not both"
         if isinstance(self.recipe, Mapping):
             weights = list(self.recipe.values())
             if not weights or min(weights) < 0 or sum(weights) <= 0:

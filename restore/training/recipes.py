@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from restore.config.degradation_options import DegradationOptions
 from restore.degradation.recipe import Mixture, Recipe, recipe_from_options
 from restore.degradation.recipes import find_recipe
@@ -13,6 +15,14 @@ def mixture_of(options: DegradationOptions | None) -> Mixture:
     """A name, names with weights, or keys; None is what the default model is trained with."""
     if options is None:
         return find_recipe(DEFAULT)
+    mixture = _named(options)
+    if options.recipe is None or options.reference_size is None:
+        return mixture
+    recipes = [replace(r, reference_size=options.reference_size) for r in mixture.recipes]
+    return Mixture(tuple(recipes), mixture.probs)
+
+
+def _named(options: DegradationOptions) -> Mixture:
     if options.recipe is None:
         return find_recipe(recipe_from_options(options.recipe_keys()))
     if isinstance(options.recipe, str):

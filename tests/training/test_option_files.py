@@ -7,7 +7,9 @@ import csv
 import numpy as np
 import pytest
 
+from restore.config.degradation_options import DegradationOptions
 from restore.train import main
+from restore.training.recipes import mixture_of
 from restore.training.state import load_state
 from tests.conftest import ROOT
 from tests.training.tiny import crops, loss_networks
@@ -58,3 +60,17 @@ def test_option_file_runs_and_resumes(name, workplace):
     if name != "tiny_prior_cpu":
         assert "val/psnr" in {row["name"] for row in rows if row["kind"] == "val"}
         assert list((root / "visualization").glob("val_*.png"))
+
+
+def test_a_named_recipe_may_count_its_pixels_at_another_size():
+    named = DegradationOptions(recipe="restore_default")
+    counted = DegradationOptions(recipe={"gfpgan": 1, "old_photo": 2}, reference_size=128)
+    assert {r.reference_size for r in mixture_of(named).recipes} == {512}
+    assert {r.reference_size for r in mixture_of(counted).recipes} == {128}
+    assert list(counted.problems()) == []
+    assert any(
+        "blur_sigma" in p
+        for p in DegradationOptions(
+            recipe="gfpgan", blur_sigma=(1, 2), reference_size=128
+        ).problems()
+    )
