@@ -11,17 +11,30 @@ if TYPE_CHECKING:
     from restore.checkpoints.load import load_network
     from restore.degradation.degrade import degrade
     from restore.pipeline.assemble import Restorer
+    from restore.pipeline.choice import FaceChoice
     from restore.pipeline.results import RestoredFace, RestoredPhoto
+    from restore.pipeline.trust_options import TrustOptions
 
 _HOMES = {
     "Restorer": "restore.pipeline.assemble",
     "RestoredPhoto": "restore.pipeline.results",
     "RestoredFace": "restore.pipeline.results",
+    "FaceChoice": "restore.pipeline.choice",
+    "TrustOptions": "restore.pipeline.trust_options",
     "load_network": "restore.checkpoints.load",
     "degrade": "restore.degradation.degrade",
 }
 
-__all__ = ["RestoredFace", "RestoredPhoto", "Restorer", "__version__", "degrade", "load_network"]
+__all__ = [
+    "FaceChoice",
+    "RestoredFace",
+    "RestoredPhoto",
+    "Restorer",
+    "TrustOptions",
+    "__version__",
+    "degrade",
+    "load_network",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,13 +14,20 @@ from restore.images.tensor import is_tensor, photo_from_tensor
 
 
 def as_photo(photo: Any) -> Photo:
-    """A path, PIL image, array, torch tensor or Photo as a Photo; InputError for anything else."""
+    """A path, file bytes, array, PIL image, torch tensor or Photo as a Photo; InputError else."""
     if isinstance(photo, Photo):
         return photo
     if isinstance(photo, (str, Path)):
         from restore.images.files import read_photo
 
         return read_photo(photo)
+    if isinstance(photo, (bytes, bytearray, memoryview)):
+        from restore.images.files import decode_photo
+
+        try:
+            return decode_photo(bytes(photo))
+        except InputError as error:
+            raise InputError(f"the photo {error}") from error.__cause__
     if isinstance(photo, np.ndarray):
         return photo_from_array(photo)
     if hasattr(photo, "getexif") and hasattr(photo, "convert"):
@@ -28,8 +35,8 @@ def as_photo(photo: Any) -> Photo:
     if is_tensor(photo):
         return photo_from_tensor(photo)
     raise InputError(
-        "a photo is a path, a numpy array, a PIL image or a torch tensor; found "
-        f"{type(photo).__name__}"
+        "a photo is a path, the bytes of a file, a numpy array, a PIL image or a torch tensor; "
+        f"found {type(photo).__name__}"
     )
 
 

@@ -125,8 +125,9 @@ class Restorer:
     ) -> RestoredPhoto:
         """Restore the faces of a photo and bring all of it to `scale` times its size.
 
-        `photo`: a path, a PIL image, a uint8 or uint16 array [h,w] or [h,w,c] in RGB(A) order, or a
-        torch tensor [c,h,w] of uint8 or of floats in [0,1]; the result's image is always numpy.
+        `photo`: a path, the bytes of a file, a PIL image, a uint8 or uint16 array [h,w] or [h,w,c]
+        in RGB(A) order, or a torch tensor [c,h,w] of uint8 or of floats in [0,1]; the result's
+        image is always numpy.
         `fidelity` in [0,1], None for 1: at 1 the photo leads, at 0 the prior paints; "auto" by the
         estimated degradation of each face. `aligned`: the photo is one square crop on the template;
         the result is the restored crop. `keep_gray`: black-and-white and sepia photos keep faces of

@@ -119,11 +119,27 @@ class RestoredPhoto:
         """
         from restore.images.files_write import write_photo
 
-        metadata, notes = self.metadata, tuple[str, ...]()
-        changed = sum(face.changed for face in self.faces)
-        if ai_label and changed:
-            from restore.images.ai_label import ai_labelled
-            from restore.images.formats import format_of
-
-            metadata, notes = ai_labelled(metadata, changed, format_of(Path(path).suffix))
+        path = Path(path)
+        metadata, notes = self._metadata_for(path.suffix, ai_label)
         return notes + write_photo(path, self.image, metadata, options)
+
+    def encode(
+        self, suffix: str, options: WriteOptions | None = None, *, ai_label: bool = True
+    ) -> tuple[bytes, tuple[str, ...]]:
+        """The bytes that `save` would write to a file of this suffix, such as ".jpg"; and notes."""
+        from restore.images.files_write import encode_photo
+        from restore.images.formats import format_of
+
+        metadata, notes = self._metadata_for(suffix, ai_label)
+        data, lost = encode_photo(self.image, format_of(suffix), metadata, options)
+        return data, notes + lost
+
+    def _metadata_for(self, suffix: str, ai_label: bool) -> tuple[Metadata, tuple[str, ...]]:
+        from restore.images.ai_label import ai_labelled
+        from restore.images.formats import WRITABLE_SUFFIXES, format_of
+
+        changed = sum(face.changed for face in self.faces)
+        # What cannot be written is said by the writer, which knows the file's name.
+        if not (ai_label and changed and suffix.lower() in WRITABLE_SUFFIXES):
+            return self.metadata, ()
+        return ai_labelled(self.metadata, changed, format_of(suffix))
