@@ -26,6 +26,7 @@ from restore.degradation.recipe import Mixture, Recipe
 from restore.degradation.recipes import find_recipe
 from restore.degradation.resize import resize_each
 from restore.degradation.sample import StageDraw, draw_stage
+from restore.degradation.threads import each_on_one_thread
 from restore.degradation.truth import DegradationTruth
 from restore.errors import InputError
 
@@ -55,7 +56,8 @@ def degrade(
 
     Randomness: one generator (one number a sample is taken from it), one generator for each sample,
     or int64 seeds `[n]`. A sample's result is a function of its pixels, its seed and the recipe
-    alone, however the batch is split; on another kind of device only its noise fields differ.
+    alone, however the batch is split; on another kind of device only its noise fields differ. On a
+    CPU samples are spread over as many threads as torch is set to use.
     Raises InputError for a bad tensor, an unknown recipe, or no randomness.
     """
     _check(gt)
@@ -96,18 +98,26 @@ def _degrade_by(
     printed = draw_print(recipe, draws, h)
     stages = draw_stages(recipe, draws, (h, w))
     gray = np.zeros(len(where), dtype=bool)
-    for index in _chunks(stages, gt.device):
+
+    def work(index: np.ndarray) -> None:
         at = _index(where[index], gt.device)
         one, own = draws.take(index), printed.take(index)
         x = gt[at].clamp(-1, 1).add_(1).mul_(0.5)
         out = _chain(recipe, x, [s.take(index) for s in stages], own, one)
-        out, gray[index] = _recolor(recipe, out, one)
-        lq[at] = out.clamp(0, 1).mul_(255).round_().mul_(2 / 255).sub_(1)
+        out, gray[index] = recolor(recipe, out, one)
+        lq[at] = to_8_bit(out)
         good = own.tone_target(x)
         if recipe.gt_gray and gray[index].any():
             good = color.to_gray(x if good is None else good, gray[index].astype(np.float64))
         if good is not None:
             target[at] = good * 2 - 1
+
+    chunks = _chunks(stages, gt.device)
+    if gt.device.type == "cpu":
+        each_on_one_thread(work, chunks)
+    else:
+        for index in chunks:
+            work(index)
     return _truth(stages, printed, gray)
 
 
@@ -187,8 +197,8 @@ def _final_sinc(recipe: Recipe, canvas: Canvas, draws: Draws, before: bool) -> C
     return canvas.with_pixels(canvas.pixels.clamp(0, 1))
 
 
-def _recolor(recipe: Recipe, x: Tensor, draws: Draws) -> tuple[Tensor, np.ndarray]:
-    """The colour changes of the option files; also which samples became gray."""
+def recolor(recipe: Recipe, x: Tensor, draws: Draws) -> tuple[Tensor, np.ndarray]:
+    """The colour changes of the option files, x may change; also which samples became gray."""
     if recipe.color_jitter_prob > 0:
         chosen = draws.happens("color_jitter", recipe.color_jitter_prob)
         shift = (draws.uniforms("color_jitter.shift", 3) * 2 - 1) * recipe.color_jitter_shift / 255
@@ -206,6 +216,11 @@ def _recolor(recipe: Recipe, x: Tensor, draws: Draws) -> tuple[Tensor, np.ndarra
         at = torch.as_tensor(chosen, device=x.device)
         x[at] = color.jitter(x[at].clamp(0, 1), orders[chosen], factors[chosen])
     return x, gray
+
+
+def to_8_bit(x: Tensor) -> Tensor:
+    """Pixels in [0,1], clamped to that, on the 8-bit grid of [-1,1]."""
+    return x.clamp(0, 1).mul_(255).round_().mul_(2 / 255).sub_(1)
 
 
 def _truth(stages: list[StageDraw], printed: PrintDraw, gray: np.ndarray) -> np.ndarray:

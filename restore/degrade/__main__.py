@@ -15,7 +15,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m restore.degrade", description=__doc__)
     parser.add_argument("-i", "--input", required=True, type=Path, help="a face, or a folder")
     parser.add_argument("-o", "--output", required=True, type=Path, help="the sheet, a png or jpg")
-    parser.add_argument("--recipe", default="gfpgan", help="the name of a recipe or mixture")
+    parser.add_argument(
+        "--recipe", default=["gfpgan"], nargs="+", help="names of recipes or mixtures"
+    )
     parser.add_argument("--seed", default=0, type=int)
     parser.add_argument("--size", default=512, type=int, help="px that the faces are degraded at")
     parser.add_argument("--draws", default=4, type=int, help="pictures made of each face")
@@ -31,11 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             faces, args.recipe, args.seed, args.draws, args.cell, with_gt=not args.no_gt
         )
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(args.output)
+        sheet.save(args.output, quality=80)  # a png takes no notice
     except (RestoreError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{args.output}: {len(faces)} faces, {args.draws} draws of {args.recipe!r} each")
+    print(f"{args.output}: {len(faces)} faces, {args.draws} draws of {', '.join(args.recipe)} each")
     return 0
 
 

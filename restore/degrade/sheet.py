@@ -46,29 +46,39 @@ def read_faces(paths: Sequence[Path], size: int) -> Tensor:
 
 
 def draw_sheet(
-    faces: Tensor, recipe: str, seed: int, draws: int, cell: int = 256, with_gt: bool = True
+    faces: Tensor,
+    recipes: Sequence[str],
+    seed: int,
+    draws: int,
+    cell: int = 256,
+    with_gt: bool = True,
 ) -> Image.Image:
-    """One row a face `[n,3,h,w]`, one column a draw (and one for the face), captions below."""
+    """One row a recipe and face `[n,3,h,w]`, one column a draw (and one for the face), captions."""
     if draws < 1 or cell < 32:
         raise InputError(f"found {draws} draws and {cell} px cells, expected >= 1 and >= 32")
-    generator = torch.Generator().manual_seed(seed)
-    made = [degrade(faces, recipe, generator) for _ in range(draws)]
+    n = len(faces)
     columns = draws + with_gt
     sheet = Image.new(
         "RGB",
-        (columns * (cell + GAP) + GAP, len(faces) * (cell + CAPTION_HEIGHT + GAP) + GAP),
+        (columns * (cell + GAP) + GAP, len(recipes) * n * (cell + CAPTION_HEIGHT + GAP) + GAP),
         PAPER,
     )
     pen = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=11)
-    for row in range(len(faces)):
-        pictures = [(one.lq[row], caption(one.truth, row)) for one in made]
-        if with_gt:
-            pictures.insert(0, (faces[row], "good face\n"))
-        for column, (picture, text) in enumerate(pictures):
-            x, y = GAP + column * (cell + GAP), GAP + row * (cell + CAPTION_HEIGHT + GAP)
-            sheet.paste(_to_image(picture).resize((cell, cell), Image.Resampling.LANCZOS), (x, y))
-            pen.multiline_text((x, y + cell + 1), text, fill=INK, font=font, spacing=1)
+    for band, recipe in enumerate(recipes):
+        # every recipe from the same seed: what two of them share is drawn alike
+        generator = torch.Generator().manual_seed(seed)
+        made = [degrade(faces, recipe, generator) for _ in range(draws)]
+        for i in range(n):
+            pictures = [(one.lq[i], caption(one.truth, i)) for one in made]
+            if with_gt:
+                pictures.insert(0, (faces[i], f"good face\n{recipe}:"))
+            y = GAP + (band * n + i) * (cell + CAPTION_HEIGHT + GAP)
+            for column, (picture, text) in enumerate(pictures):
+                x = GAP + column * (cell + GAP)
+                small = _to_image(picture).resize((cell, cell), Image.Resampling.LANCZOS)
+                sheet.paste(small, (x, y))
+                pen.multiline_text((x, y + cell + 1), text, fill=INK, font=font, spacing=1)
     return sheet
 
 

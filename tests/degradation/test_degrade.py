@@ -16,6 +16,7 @@ from restore.degradation.degrade import degrade
 from restore.degradation.draws import Draws, draws_from
 from restore.degradation.recipe import Mixture, Recipe
 from restore.degradation.recipes import MIXTURES, RECIPES
+from restore.degradation.threads import each_on_one_thread
 from restore.errors import InputError
 
 NAMES = [*RECIPES, *MIXTURES]
@@ -111,6 +112,37 @@ def test_torchs_global_state_is_left_alone():
     before = torch.get_rng_state()
     degrade(faces(2), "restore_default", generator())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_threads_change_nothing_but_the_time(monkeypatch):
+    gt = faces(5).requires_grad_()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    alone = degrade(gt, "restore_default", generator())
+    monkeypatch.undo()
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        spread = degrade(gt, "restore_default", generator())
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(spread.lq, alone.lq)
+    assert torch.equal(spread.gt, alone.gt)
+    assert not spread.lq.requires_grad
+    with torch.enable_grad():  # a bad sample's error comes through
+        torch.set_num_threads(2)
+        try:
+            with pytest.raises(RuntimeError, match="of the second"):
+                each_on_one_thread(_fail_at_second, [1, 2, 3])
+            assert torch.get_num_threads() == 2
+        finally:
+            torch.set_num_threads(before)
+
+
+def _fail_at_second(item):
+    assert not torch.is_grad_enabled()
+    if item == 2:
+        raise RuntimeError("of the second")
 
 
 def test_none_only_rounds():

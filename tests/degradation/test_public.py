@@ -61,6 +61,11 @@ def test_sheet(tmp_path):
     made = [np.asarray(Image.open(path)) for path in out]
     assert np.array_equal(made[0], made[1])
     assert made[0].shape == (2 * (64 + 30 + 4) + 4, 4 * 68 + 4, 3)
+    assert main([*command, out[1], "--recipe", "old_photo", "light"]) == 0
+    both = np.asarray(Image.open(out[1]))
+    assert both.shape == (4 * (64 + 30 + 4) + 4, 4 * 68 + 4, 3)
+    assert np.array_equal(both[: 2 * 98 + 4, 68:], made[0][: 2 * 98 + 4, 68:])
+    assert not np.array_equal(both[4 + 2 * 98 : 68 + 2 * 98, 68:], both[4:68, 68:])
 
 
 def test_the_sheets_errors_are_one_line(tmp_path, capsys):
