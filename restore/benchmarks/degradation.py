@@ -7,11 +7,11 @@ import math
 import multiprocessing
 import os
 import platform
-import resource
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.pool import Pool
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -214,9 +214,9 @@ def _memory(batch: int, size: int, recipe: str) -> str:
     # few faces, over and over: what making them takes must not hide what degrading them takes
     faces = example_faces(4, size).repeat(-(-batch // 4), 1, 1, 1)[:batch]
     degrade(faces[:1], recipe, seeds=[0])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = _peak_mb()
     degrade(faces, recipe, seeds=range(batch))
-    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+    growth = _peak_mb() - before
     held = faces.numel() * 4 / 2**20
     said = f"peak +{growth:.0f} MB, of which lq and gt are {2 * held:.0f} MB"
     if torch.cuda.is_available():
@@ -225,3 +225,12 @@ def _memory(batch: int, size: int, recipe: str) -> str:
         degrade(on_device, recipe, seeds=range(batch))
         said += f"; GPU peak {torch.cuda.max_memory_allocated() / 2**20:.0f} MB with {held:.0f} gt"
     return said
+
+
+def _peak_mb() -> float:
+    # of this process alone: getrusage would go on counting what the one before the exec had
+    try:
+        status = Path("/proc/self/status").read_text("ascii")
+    except OSError:
+        return math.nan
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024

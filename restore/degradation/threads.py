@@ -18,17 +18,21 @@ def each_on_one_thread(work: Callable[[Item], None], items: Sequence[Item]) -> N
     operation, and a hundred times longer when another process holds one of the cores, for which
     all others then wait.
     """
-    threads = torch.get_num_threads()
-    if threads == 1 or not items:
-        for item in items:
-            work(item)
-        return
 
     def alone(item: Item) -> None:
         # whether gradients are kept is a thread's own setting
         with torch.no_grad():
             work(item)
 
+    threads = torch.get_num_threads()
+    if threads == 1 or len(items) < 2:
+        try:
+            torch.set_num_threads(1)
+            for item in items:
+                alone(item)
+        finally:
+            torch.set_num_threads(threads)
+        return
     try:
         # the number of threads that operations take is each thread's own setting, too ...
         with ThreadPoolExecutor(min(threads, len(items)), initializer=_take_one_thread) as pool:

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             faces, args.recipe, args.seed, args.draws, args.cell, with_gt=not args.no_gt
         )
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(args.output, quality=80)  # a png takes no notice
+        sheet.save(args.output, quality=75)  # a png takes no notice
     except (RestoreError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -86,7 +86,7 @@ def caption(truth: DegradationTruth, i: int) -> str:
     """Two short lines: what was done to sample i, in option-file units."""
     t = truth[i : i + 1]
     first = f"blur {float(t.blur_sigma):.1f}  scale {float(t.scale):.1f}"
-    second = f"noise {float(t.noise_sigma):.1f}  jpeg {float(t.jpeg_quality):.0f}"
+    second = f"noise {float(t.noise_sigma):.2g}  jpeg {float(t.jpeg_quality):.0f}"
     if float(t.gray) > 0:
         first += "  gray"
     if float(t.damage) > 0:
