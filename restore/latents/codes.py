@@ -40,6 +40,22 @@ def styles_of(generator: Generator, codes: Codes) -> list[Tensor]:
 
 
 @torch.no_grad()
+def join_codes(generator: Generator, parts: Sequence[Codes]) -> Codes:
+    """Codes of several faces as one batch: S where any has it, noise maps where all have them."""
+    w_plus = torch.cat([part.w_plus for part in parts])
+    styles = None
+    if any(part.styles is not None for part in parts):
+        layers = zip(*(styles_of(generator, part) for part in parts), strict=True)
+        styles = tuple(torch.cat(layer) for layer in layers)
+    names = set.intersection(*(set(part.noise) for part in parts))
+    noise = {}
+    for name in names:
+        maps = [part.noise[name].expand(len(part), -1, -1, -1) for part in parts]
+        noise[name] = torch.cat(maps)
+    return Codes(w_plus, styles, noise)
+
+
+@torch.no_grad()
 def paint_codes(generator: Generator, codes: Codes, size: int) -> Tensor:
     """The pictures [n,3,size,size] of codes, RGB clamped to [-1,1]; sizes as `check_size`."""
     check_size(generator, size)

@@ -26,4 +26,34 @@ COMMANDS: Mapping[str, Command] = {
         "restore.latents.commands.samples",
         "compose the sample photos: generated faces, our own degradations",
     ),
+    "spaces": Command(
+        "restore.latents.commands.spaces", "the styles of a generator, and where its codes lie"
+    ),
+    "mix": Command(
+        "restore.latents.commands.mix", "style mixing: coarse styles of some, fine ones of others"
+    ),
+    "strip": Command(
+        "restore.latents.commands.strip", "interpolation strips: from face to face, in Z or W"
+    ),
+    "film": Command("restore.latents.commands.film", "a short film from face to face, MP4 or PNGs"),
+    "invert": Command(
+        "restore.latents.commands.invert", "the code of a photo's face, in W, W+ or S; local edits"
+    ),
+    "cross": Command("restore.latents.commands.cross", "one face of two, along a mask"),
+    "children": Command(
+        "restore.latents.commands.children", "children of two faces: genes of face regions"
+    ),
+    "imagine": Command(
+        "restore.latents.commands.imagine",
+        "faces that a very bad photo could be of: several, labelled as imagined",
+    ),
+    "edit": Command(
+        "restore.latents.commands.edit", "move a face along a named direction: age, smile, ..."
+    ),
+    "directions": Command(
+        "restore.latents.commands.directions", "list, find, compute and draw directions of edits"
+    ),
+    "stylise": Command(
+        "restore.latents.commands.stylise", "fine-tune a copy of the prior to a style, swap layers"
+    ),
 }

@@ -35,7 +35,7 @@ def encoder_start(
             f"{path_or_name} holds a {type(network).__name__}, which has no encoder; give a "
             "restorer, or start from the mean"
         )
-    size = _crop_size(path_or_name) or int(network.decoder.out_size)
+    size = crop_size_of(path_or_name) or int(network.decoder.out_size)
     shrink = size < images.shape[-1]
     seen = F.interpolate(
         images, size=(size, size), mode="bicubic", align_corners=False, antialias=shrink
@@ -50,7 +50,7 @@ def encoder_start(
     return w_plus
 
 
-def _crop_size(path_or_name: str | os.PathLike[str]) -> int:
+def crop_size_of(path_or_name: str | os.PathLike[str]) -> int:
     """Pixels of the crops that a model file of ours was trained on; 0 where no header says it."""
     path = Path(path_or_name)
     if str(path_or_name) in MODELS and not path.is_file():

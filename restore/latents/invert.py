@@ -69,6 +69,7 @@ def invert(
     options: InvertOptions | None = None,
     features: LpipsLoss | None = None,
     progress: str | None = None,
+    size: int | None = None,
 ) -> Inversion:
     """The codes in `space` ("w", "w_plus", "s") whose pictures match the targets best.
 
@@ -79,7 +80,7 @@ def invert(
     options = options or InvertOptions()
     if not targets:
         raise InputError("an inversion needs one target or more, got none")
-    size = check_size(generator, targets[0].size)
+    size = check_size(generator, targets[0].size if size is None else size)
     variables = code_variables(generator, statistics, space, start)
     free = _free_noise(generator, len(start)) if options.noise else None
     optimiser = torch.optim.Adam(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -21,13 +21,15 @@ class Target:
 
     `finest`: px of the finest level of the pyramid that counts; a rough scribble is matched in its
     colours alone by 16 or 32. None: the image's own size, and features as well. `weight` is this
-    target's share of the loss.
+    target's share of the loss. `through`: what the painted image goes through first, a degradation
+    whose result has the target's size.
     """
 
     image: Tensor
     mask: Tensor | None = None
     finest: int | None = None
     weight: float = 1.0
+    through: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.image.shape)
@@ -65,21 +67,23 @@ class Weights:
 def image_loss(
     image: Tensor, targets: Sequence[Target], weights: Weights, features: LpipsLoss | None
 ) -> Tensor:
-    """Loss [n] of images [n,3,s,s] about [-1,1] against targets of the same size."""
+    """Loss [n] of images [n,3,s,s] about [-1,1] against targets of the same size, or of the size
+    that their `through` gives."""
     total = image.new_zeros(len(image))
     for target in targets:
-        if target.size != image.shape[-1]:
+        seen = image if target.through is None else target.through(image)
+        if target.size != seen.shape[-1]:
             raise InputError(
-                f"a target of {target.size} px for an image of {image.shape[-1]} px; give one size"
+                f"a target of {target.size} px for an image of {seen.shape[-1]} px; give one size"
             )
-        part = weights.pyramid * pyramid_distance(image, target)
+        part = weights.pyramid * pyramid_distance(seen, target)
         wanted = target.finest is None and features is not None and weights.features > 0
         if wanted and target.size >= LPIPS_LEAST:
             assert features is not None
             # features of a masked region still see its surroundings: both sides show the same there
-            shown = image
+            shown = seen
             if target.mask is not None:
-                shown = image * target.mask + target.image * (1 - target.mask)
+                shown = seen * target.mask + target.image * (1 - target.mask)
             part = part + weights.features * features(shown, target.image, target.mask)
         total = total + target.weight * part
     return total

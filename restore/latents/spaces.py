@@ -69,7 +69,8 @@ def z_of_seeds(generator: Generator, seeds: Sequence[int]) -> Tensor:
     """Unit normal z [n,z_dim], each row a function of its seed alone."""
     width = getattr(generator, "z_dim", generator.w_dim)
     rows = [torch.randn(width, generator=torch.Generator().manual_seed(int(s))) for s in seeds]
-    return torch.stack(rows) if rows else torch.empty(0, width)
+    z = torch.stack(rows) if rows else torch.empty(0, width)
+    return z.to(generator.w_mean.device)
 
 
 def truncate(w: Tensor, w_mean: Tensor, psi: float) -> Tensor:
@@ -145,7 +146,10 @@ def measure_w(
     draws = torch.Generator().manual_seed(seed)
     width = getattr(generator, "z_dim", generator.w_dim)
     blocks = range(0, max(count, 2), 4096)
-    codes = [generator.mapping(torch.randn(4096, width, generator=draws)) for _ in blocks]
+    device = generator.w_mean.device
+    codes = [
+        generator.mapping(torch.randn(4096, width, generator=draws).to(device)) for _ in blocks
+    ]
     w = torch.cat(codes).double()
     covariance = torch.cov(w.T).float()
     return WStatistics(w.mean(0).float(), covariance, principal_axes(covariance, rank))

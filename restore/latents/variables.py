@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -104,11 +103,3 @@ def code_variables(
 def mean_start(generator: Generator, count: int) -> Tensor:
     """The mean face as a start: W+ [count,k,w_dim]."""
     return generator.w_mean.expand(count, generator.num_styles, -1).clone()
-
-
-def to_device(statistics: WStatistics, device: torch.device) -> WStatistics:
-    """The same statistics where the generator is."""
-    moved: Sequence[Tensor] = [
-        t.to(device) for t in (statistics.mean, statistics.covariance, statistics.axes)
-    ]
-    return WStatistics(*moved)

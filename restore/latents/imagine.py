@@ -1,0 +1,129 @@
+"""Faces that a very bad picture could be of: searched in W+ under a degradation (PULSE's idea).
+
+PULSE (Menon et al. 2020) gives one such face as if it were the person. Here several are found from
+different starts, with how well each explains the picture and how unlike they are among themselves:
+the picture says no more than what they share. They are imagined, and labelled so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from restore.errors import InputError
+from restore.images.ai_label import AI_MADE
+from restore.images.metadata import Metadata
+from restore.images.xmp import set_source_type
+from restore.latents.codes import Codes, paint_codes
+from restore.latents.invert import InvertOptions, invert
+from restore.latents.objective import Target, Weights
+from restore.latents.soft_degradation import SoftDegradation, painted_size
+from restore.latents.spaces import Generator, WStatistics, z_of_seeds, z_to_w_plus
+from restore.metrics.psnr_ssim import psnr
+
+LABEL = "IMAGINED - not the person"
+SENTENCE = (
+    "Imagined by a face generator: one of many faces that the picture could be of. It is not the "
+    "person and identifies nobody."
+)
+PLAUSIBLE = Weights(pyramid=4.0, features=0.0, plausible=0.04, together=0.1)
+"""Codes are held close to those of the mapping: far from it, anything fits a few pixels."""
+
+
+@dataclass(frozen=True)
+class Imagined:
+    """One face that fits: its start, codes, and PSNR in dB of its degraded picture to the input.
+
+    `distance`: of its codes from the mean, in deviations; about 0.7 is usual, far above 1 no face.
+    """
+
+    seed: int
+    codes: Codes
+    match: float
+    distance: float
+
+
+def imagine(
+    generator: Generator,
+    small: Tensor,
+    mask: Tensor | None,
+    degradation: SoftDegradation,
+    seeds: Sequence[int],
+    statistics: WStatistics,
+    options: InvertOptions | None = None,
+    truncation: float = 0.7,
+    progress: bool = False,
+) -> Iterator[Imagined]:
+    """Faces whose degraded pictures match a small one [1,3,s,s] RGB in [-1,1], one for each seed.
+
+    A seed is where the search starts. `mask` [1,1,s,s]: what of the picture counts. `options`:
+    its weights should hold the codes plausible (`PLAUSIBLE`, the default's).
+    """
+    if small.shape[-1] != degradation.size or len(small) != 1:
+        raise InputError(
+            f"the small picture has shape {tuple(small.shape)}; expected "
+            f"(1, 3, {degradation.size}, {degradation.size})"
+        )
+    options = options or InvertOptions(steps=120, weights=PLAUSIBLE)
+    size = painted_size(generator.out_size, degradation.size)
+    target = Target(small, mask, through=degradation)
+    for number, seed in enumerate(seeds):
+        start = z_to_w_plus(generator, z_of_seeds(generator, [seed]), truncation).contiguous()
+        label = f"face {number + 1} of {len(seeds)}" if progress else None
+        found = invert(
+            generator, [target], "w_plus", start, statistics, options, None, label, size
+        )  # fmt: skip
+        with torch.no_grad():
+            again = degradation(paint_codes(generator, found.codes, size))
+            match = float(psnr(_bytes(again), _bytes(small), mask))
+            distance = float(statistics.distance(found.codes.w_plus).mean())
+        yield Imagined(seed, found.codes, match, distance)
+
+
+def most_unlike(embeddings: np.ndarray) -> tuple[float, float]:
+    """(mean, least) cosine between the rows [n,d] of unit length of different imagined faces.
+
+    Near 1 the picture tells the person; near 0 it fits people who have nothing in common.
+    """
+    if len(embeddings) < 2:
+        return float("nan"), float("nan")
+    cosines = embeddings @ embeddings.T
+    pairs = cosines[np.triu_indices(len(embeddings), 1)]
+    return float(pairs.mean()), float(pairs.min())
+
+
+def labelled(picture: np.ndarray, text: str = LABEL) -> np.ndarray:
+    """A picture RGB uint8 [h,w,3] with the label drawn into it, in a band along its lower side."""
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    width, height = image.size
+    band = max(12, height // 14)
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((0, height - band, width, height), fill=(20, 20, 20))
+    letter = band * 0.62
+    font = ImageFont.load_default(size=letter)
+    while pen.textlength(text, font) > width - 4 and letter > 6:
+        letter -= 1
+        font = ImageFont.load_default(size=letter)
+    pen.text((width / 2, height - band / 2), text, fill=(255, 210, 60), font=font, anchor="mm")
+    return np.asarray(image)
+
+
+def imagined_metadata() -> Metadata:
+    """What a file of such a face says of itself: PNG text, and IPTC's source type in XMP."""
+    event = {"action": "created", "softwareAgent": "restore", "parameters": SENTENCE}
+    xmp = set_source_type(None, AI_MADE, event)
+    return Metadata(xmp=xmp, text=(("Title", LABEL), ("Description", SENTENCE)))
+
+
+def default_options(steps: int, half: bool) -> InvertOptions:
+    """Options of a search of that many steps."""
+    return replace(InvertOptions(), steps=steps, half=half, weights=PLAUSIBLE)
+
+
+def _bytes(image: Tensor) -> Tensor:
+    return (image.clamp(-1, 1) * 127.5 + 127.5).round() / 127.5 - 1
