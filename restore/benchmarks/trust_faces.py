@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from restore.benchmarks.protocol import batches, open_faces
+from restore.geometry.template import ffhq_template
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.results import RestoredFace
 from restore.pipeline.trust_options import Fidelity, TrustOptions
@@ -55,3 +57,25 @@ def judge_recipe(
             result = restorer.restore(crop, aligned=True, trust=trust, fidelity=fidelity)
             faces.append(result.faces[0])
     return JudgedFaces(np.concatenate(lq), np.concatenate(gt), torch.cat(masks), tuple(faces))
+
+
+def resized_faces(
+    restorer: Restorer,
+    folder: Path,
+    size: int,
+    count: int,
+    eyes: float,
+    trust: TrustOptions | None = None,
+) -> JudgedFaces:
+    """Held-out faces averaged down to that many px between the eyes, then restored."""
+    template = ffhq_template(size)
+    side = max(round(size * eyes / float(np.linalg.norm(template[1] - template[0]))), 4)
+    lq, gt, masks, faces = [], [], [], []
+    for batch in batches(open_faces(folder, size, count), "none", 4):
+        for crop in uint8_crops(batch.gt):
+            small = np.asarray(cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA))
+            faces.append(restorer.restore(small, aligned=True, trust=trust).faces[0])
+            lq.append(small)
+            gt.append(crop)
+        masks.append(batch.mask)
+    return JudgedFaces(np.stack(lq), np.stack(gt), torch.cat(masks), tuple(faces))

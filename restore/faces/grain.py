@@ -14,7 +14,7 @@ from restore.faces.mask import Mask
 from restore.faces.warp import Image, grid_bounds, invert, warp
 
 _TILE = 24  # px: holds grain of up to a dozen px, as an enlarged photo has it
-_FLATTEST = (0.05, 0.35)  # tiles by their variance: below, dust-free black; above, structure
+_FLATTEST = (0.05, 0.45)  # tiles by their variance: below, dust-free black; above, structure
 _REACH = 0.25  # how far beyond the crop the surroundings go, of its side
 _MOST_TILES = 400
 
@@ -46,7 +46,7 @@ def measure_grain(luma: FloatImage, where: NDArray[np.bool_]) -> GrainSpectrum |
     low, high = (round(share * len(order)) for share in _FLATTEST)
     chosen = flat[order[low : max(high, low + 4)]] * window
     power = (np.abs(np.fft.fft2(chosen)) ** 2).mean(0) / (window**2).sum()
-    power[_slow()] = 0.0  # shading, not grain
+    power[0, 0] = 0.0  # the window lets a little of the mean through
     return GrainSpectrum(power, len(chosen))
 
 
@@ -137,9 +137,3 @@ def _detrended(tile: FloatImage) -> NDArray[np.float64]:
     out = tile.astype(np.float64) - tile.mean()
     slope_x, slope_y = (out * steps).sum() / squares, (out * steps[:, None]).sum() / squares
     return np.asarray(out - slope_x * steps - slope_y * steps[:, None])
-
-
-def _slow() -> NDArray[np.bool_]:
-    """The lowest frequencies: mean, and waves as long as the tile."""
-    k = np.abs(np.fft.fftfreq(_TILE) * _TILE)
-    return np.maximum(k[:, None], k[None]) <= 1

@@ -1,0 +1,59 @@
+"""From evidence to a status with a reason."""
+
+from dataclasses import replace
+
+import pytest
+
+from restore.trust.verdict import Evidence, Limits, judge
+
+CLEAR = Evidence(60.0, 256, 4.0, 1.0, 0.05)
+
+
+def test_a_plain_bad_photo_is_restored_without_a_reason():
+    verdict = judge(CLEAR)
+    assert (verdict.status, verdict.reason, verdict.gentle) == ("restored", None, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        ({"eye_distance": 5.0}, "too_small", "5.0 px between the eyes"),
+        ({"yaw": -70.0}, "profile", "70 degrees"),
+        ({"in_frame": 0.5}, "occluded", "50% of the face lies inside"),
+        ({"covered": 0.6}, "occluded", "60% of the face seems to be covered"),
+        ({"degradation": {"blur_sigma": 12.0, "scale": 4.0}}, "too_degraded", "blur 12.0"),
+        ({"degradation": {"blur_sigma": 3.0, "scale": 14.0}}, "too_degraded", "down-scaling 14.0"),
+    ],
+)
+def test_what_cannot_be_restored_honestly_says_why(change, status, words):
+    verdict = judge(replace(CLEAR, **change))
+    assert verdict.status == status
+    assert words in verdict.reason
+    assert verdict.gentle
+
+
+def test_a_sharp_face_is_good_wherever_it_comes_from():
+    sharp = replace(CLEAR, blur=1.5)
+    assert judge(sharp).status == "already_good"
+    assert not judge(sharp).gentle
+    for change in (
+        {"noise": 9.0},
+        {"blocks": 1.0},
+        {"blur": 3.0},
+        {"eye_distance": 20.0},
+        {"degradation": {"scale": 5.0}},
+        {"degradation": {"jpeg_quality": 50.0}},
+        {"degradation": {"damage": 0.4}},
+    ):
+        assert judge(replace(sharp, **change)).status == "restored", change
+    good = {"scale": 1.2, "jpeg_quality": 95.0, "damage": 0.0, "blur_sigma": 0.5}
+    assert judge(replace(sharp, degradation=good)).status == "already_good"
+    assert judge(replace(sharp, yaw=80.0)).status == "already_good"  # it is left alone anyway
+    # edges of lids are wider in px of a larger crop
+    assert judge(replace(CLEAR, blur=2.2, side=512)).status == "already_good"
+    assert judge(replace(CLEAR, blur=2.2, side=256)).status == "restored"
+
+
+def test_limits_are_options():
+    assert judge(replace(CLEAR, yaw=30.0), Limits(most_yaw=20.0)).status == "profile"
+    assert judge(replace(CLEAR, eye_distance=12.0), Limits(least_eyes=16.0)).status == "too_small"
