@@ -26,7 +26,7 @@ from restore.degradation.recipe import Mixture, Recipe
 from restore.degradation.recipes import find_recipe
 from restore.degradation.resize import resize_each
 from restore.degradation.sample import StageDraw, draw_stage
-from restore.degradation.threads import each_on_one_thread
+from restore.degradation.threads import each_on_one_thread, one_thread
 from restore.degradation.truth import DegradationTruth
 from restore.errors import InputError
 
@@ -60,8 +60,19 @@ def degrade(
     CPU samples are spread over as many threads as torch is set to use.
     Raises InputError for a bad tensor, an unknown recipe, or no randomness.
     """
-    _check(gt)
-    mixture = find_recipe(recipe)
+    _check_form(gt)
+    with one_thread(gt.device) as threads:
+        return _degrade_on(threads, gt, find_recipe(recipe), generator, seeds)
+
+
+def _degrade_on(
+    threads: int,
+    gt: Tensor,
+    mixture: Mixture,
+    generator: torch.Generator | Sequence[torch.Generator] | None,
+    seeds: Tensor | Sequence[int] | None,
+) -> Degraded:
+    _check_range(gt)
     n = gt.shape[0]
     draws = draws_from(n, generator, seeds)
     gt = gt.float()
@@ -71,12 +82,13 @@ def degrade(
     for k, one in enumerate(mixture.recipes):
         index = np.flatnonzero(which == k)
         if len(index):
-            truth[:, index] = _degrade_by(one, gt, lq, target, index, draws.take(index))
+            own = draws.take(index)
+            truth[:, index] = _degrade_by(one, gt, lq, target, index, own, threads)
     values = torch.as_tensor(truth, dtype=torch.float32).to(gt.device)
     return Degraded(lq, target, DegradationTruth(*values))
 
 
-def _check(gt: Tensor) -> None:
+def _check_form(gt: Tensor) -> None:
     if not isinstance(gt, Tensor) or gt.ndim != 4 or gt.shape[1] != 3 or 0 in gt.shape:
         found = tuple(gt.shape) if isinstance(gt, Tensor) else type(gt).__name__
         raise InputError(f"gt: found {found}, expected a tensor [n,3,h,w], RGB in [-1,1]")
@@ -84,6 +96,9 @@ def _check(gt: Tensor) -> None:
         raise InputError(
             f"gt: found {gt.dtype}, expected float in [-1,1]; divide uint8 by 127.5 and take 1 off"
         )
+
+
+def _check_range(gt: Tensor) -> None:
     low, high = (float(v) for v in torch.aminmax(gt))
     # a restored image overshoots a little; NaN fails both comparisons
     if not (low >= -1.01 and high <= 1.01):
@@ -91,7 +106,13 @@ def _check(gt: Tensor) -> None:
 
 
 def _degrade_by(
-    recipe: Recipe, gt: Tensor, lq: Tensor, target: Tensor, where: np.ndarray, draws: Draws
+    recipe: Recipe,
+    gt: Tensor,
+    lq: Tensor,
+    target: Tensor,
+    where: np.ndarray,
+    draws: Draws,
+    threads: int,
 ) -> np.ndarray:
     """Writes lq and, where it changes, target, at the samples `where`; their truth `[6,n]`."""
     h, w = gt.shape[-2:]
@@ -114,7 +135,7 @@ def _degrade_by(
 
     chunks = _chunks(stages, gt.device)
     if gt.device.type == "cpu":
-        each_on_one_thread(work, chunks)
+        each_on_one_thread(work, chunks, threads)
     else:
         for index in chunks:
             work(index)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -11,36 +12,40 @@ import torch
 Item = TypeVar("Item")
 
 
-def each_on_one_thread(work: Callable[[Item], None], items: Sequence[Item]) -> None:
-    """Calls work (without gradients) for every item, on as many threads as torch may use.
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[int]:
+    """torch's operations take one thread within, on a CPU; gives how many they may take outside.
 
-    torch would spread every single operation instead: of a small picture that takes longer than the
-    operation, and a hundred times longer when another process holds one of the cores, for which
-    all others then wait.
+    Spreading single operations of small pictures takes longer than they do, and a hundred times
+    longer when another process holds one of the cores, for which all others then wait.
     """
+    threads = torch.get_num_threads()
+    if device.type != "cpu":
+        yield threads
+        return
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
+
+
+def each_on_one_thread(work: Callable[[Item], None], items: Sequence[Item], threads: int) -> None:
+    """Calls work (without gradients) for every item, on so many threads; within `one_thread`."""
 
     def alone(item: Item) -> None:
         # whether gradients are kept is a thread's own setting
         with torch.no_grad():
             work(item)
 
-    threads = torch.get_num_threads()
     if threads == 1 or len(items) < 2:
-        try:
-            torch.set_num_threads(1)
-            for item in items:
-                alone(item)
-        finally:
-            torch.set_num_threads(threads)
+        for item in items:
+            alone(item)
         return
-    try:
-        # the number of threads that operations take is each thread's own setting, too ...
-        with ThreadPoolExecutor(min(threads, len(items)), initializer=_take_one_thread) as pool:
-            for _ in pool.map(alone, items):
-                pass
-    finally:
-        # ... but also what threads to come start with
-        torch.set_num_threads(threads)
+    # so is the number of threads that operations take
+    with ThreadPoolExecutor(min(threads, len(items)), initializer=_take_one_thread) as pool:
+        for _ in pool.map(alone, items):
+            pass
 
 
 def _take_one_thread() -> None:

@@ -114,29 +114,26 @@ def test_torchs_global_state_is_left_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_threads_change_nothing_but_the_time(monkeypatch):
+def test_threads_change_nothing_but_the_time():
     gt = faces(5).requires_grad_()
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    alone = degrade(gt, "restore_default", generator())
-    monkeypatch.undo()
     before = torch.get_num_threads()
     try:
+        torch.set_num_threads(1)
+        alone = degrade(gt, "restore_default", generator())
         torch.set_num_threads(3)
         spread = degrade(gt, "restore_default", generator())
+        assert torch.get_num_threads() == 3
+        with pytest.raises(InputError, match="generator and seeds"):
+            degrade(gt)
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
     assert torch.equal(spread.lq, alone.lq)
     assert torch.equal(spread.gt, alone.gt)
     assert not spread.lq.requires_grad
-    with torch.enable_grad():  # a bad sample's error comes through
-        torch.set_num_threads(2)
-        try:
-            with pytest.raises(RuntimeError, match="of the second"):
-                each_on_one_thread(_fail_at_second, [1, 2, 3])
-            assert torch.get_num_threads() == 2
-        finally:
-            torch.set_num_threads(before)
+    for threads in (1, 2):  # a bad sample's error comes through
+        with pytest.raises(RuntimeError, match="of the second"):
+            each_on_one_thread(_fail_at_second, [1, 2, 3], threads)
 
 
 def _fail_at_second(item):
