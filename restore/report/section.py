@@ -9,7 +9,7 @@ from typing import Any
 from restore.images.photo import Photo
 from restore.pipeline.results import RestoredFace, RestoredPhoto
 from restore.report.thumbnails import Thumbnails, data_uri, small_picture
-from restore.report.words import STATUS_KINDS, numbers_of_face, spoken, table, text
+from restore.report.words import STATUS_KINDS, numbers_of_face, reason_of, spoken, table, text
 
 
 def photo_section(
@@ -29,8 +29,8 @@ def photo_section(
         f'<article class="photo" data-kind="{kind}" data-name="{text(name)}">',
         f'<div class="title"><h2><bdi>{text(name)}</bdi></h2>{_status(status)}</div>',
     ]
-    if record.get("reason"):
-        parts.append(f"<p{' class=problem' if kind == 'bad' else ''}>{text(record['reason'])}</p>")
+    if reason := reason_of(record):
+        parts.append(f"<p{' class=problem' if kind == 'bad' else ''}>{text(reason)}</p>")
     if before is not None and result is not None:
         parts.append(photo_slider(name, before, result, sizes))
     parts += [f'<p class="soft">{line}</p>' for line in _facts(record)]

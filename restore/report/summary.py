@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from restore.report.words import STATUS_KINDS, spoken, text
+from restore.report.words import STATUS_KINDS, reason_of, spoken, text
 
 SUMMARY = b"<!-- summary -->"
 SUMMARY_BYTES = 65_536
@@ -35,7 +35,7 @@ class Counts:
         for name, count in Counter(str(face["status"]) for face in record.get("faces", ())).items():
             self.faces[name] = self.faces.get(name, 0) + count
         if STATUS_KINDS.get(status) == "bad":
-            said = (str(record["input"])[-200:], str(record.get("reason") or status)[:200])
+            said = (str(record["input"])[-200:], (reason_of(record) or status)[:200])
             kept = [*self.failures, said]
             # They stand there twice, and escaping makes up to six characters of one.
             if len(json.dumps(kept)) < SUMMARY_BYTES // 14:

@@ -40,6 +40,11 @@ def spoken(status: str) -> str:
     return status.replace("_", " ")
 
 
+def reason_of(record: Mapping[str, Any]) -> str:
+    """Why a photo has its status, without its name, which stands above; empty where all is well."""
+    return str(record.get("reason") or "").removeprefix(f"{record['input']}: ")
+
+
 def numbers_of_face(record: Mapping[str, Any]) -> tuple[list[tuple[str, str]], ...]:
     """Label and value of the numbers of a face's record: the main ones, and all others.
 

@@ -69,13 +69,14 @@ def test_the_page_is_whole_after_each_photo_and_holds_all_numbers(tmp_path):
             assert len(records(whole)) == count
             checked = Checker(whole)
             assert checked.tags.count("article") == count
-        page.add(failed_record("c.png", "is no image"), None, None)
+        page.add(failed_record("c.png", "c.png: is no image"), None, None)
         Checker(read(path))
     whole = read(path)
     assert Checker(whole).tags.count("input") == 1 + 2 * 3  # the search, and a slider each
     assert "<b>3</b>photos" in whole
     assert "<b>4</b>faces restored" in whole
     assert "<b>1</b>error" in whole
+    assert "<bdi>c.png</bdi>: is no image" in whole
     assert "plausible, not evidence" in whole
     face = records(whole)[0]["faces"][0]
     named = {field.name for field in fields(RestoredFace)} - {"crop", "restored"}
