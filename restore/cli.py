@@ -115,8 +115,7 @@ def _run(
         options.bg_tile,
         options.identity_network,
     )
-    if run_options.trust.identity in ("blend", "keep"):
-        restorer.guard.require()
+    restorer.guard.require(run_options.trust)
     outcomes: list[Outcome] = []
     # disable=None: a bar on a terminal, none in a log.
     bar = tqdm(total=len(jobs), unit="photo", disable=True if options.quiet else None)

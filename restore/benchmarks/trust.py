@@ -115,7 +115,8 @@ def identity(restorer: Restorer, args: argparse.Namespace) -> None:
     """What the guard measures, and what its policies do."""
     if restorer.guard.embedder is None:
         raise InputError(f"{restorer.guard.absent}; or give one by --identity")
-    print(f"threshold {restorer.guard.threshold:.2f}, network {restorer.guard.embedder.name}\n")
+    least = _threshold(restorer)
+    print(f"threshold {least:.2f}, network {restorer.guard.embedder.name}\n")
     _head("recipe", "policy", "mean", "5 %", "below", "blended", "kept", "strength")
     for recipe in args.recipes:
         for policy in ("report", "blend", "keep"):
@@ -125,15 +126,20 @@ def identity(restorer: Restorer, args: argparse.Namespace) -> None:
 def _identity_row(
     restorer: Restorer, args: argparse.Namespace, recipe: str, policy: IdentityPolicy
 ) -> None:
-    options = TrustOptions(identity=policy, gentle=False, keep_good=False)
+    least = _threshold(restorer)
+    options = TrustOptions(policy, least, gentle=False, keep_good=False)
     judged = judge_recipe(restorer, args.faces, args.size, args.count, recipe, options)
     found = np.array([face.identity for face in judged.faces], float)
     strength = np.mean([face.strength for face in judged.faces])
-    below = (found < restorer.guard.threshold).mean()
+    below = (found < least).mean()
     shares = [f"{judged.share(status):.0%}" for status in ("blended", "kept")]
     low = np.quantile(found, 0.05)
     _row(recipe, policy, f"{found.mean():.2f}", f"{low:.2f}", f"{below:.0%}", *shares,
          f"{strength:.2f}")  # fmt: skip
+
+
+def _threshold(restorer: Restorer) -> float:
+    return SAME_PERSON if restorer.guard.threshold is None else restorer.guard.threshold
 
 
 def cost(restorer: Restorer, args: argparse.Namespace) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from restore.pipeline.contracts import IdentityEmbedder
 from restore.pipeline.restorer import Restorer
+
+if TYPE_CHECKING:
+    from restore.trust.identity import IdentityEmbedder
 
 __all__ = ["Restorer", "find_identity", "find_model_file", "load_restorer"]
 

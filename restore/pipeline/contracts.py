@@ -47,16 +47,3 @@ class Detector(Protocol):
     def detect(self, image: NDArray[np.uint8]) -> Sequence[Face]:
         """Faces of an RGB uint8 photo [h,w,3]."""
         ...
-
-
-class IdentityEmbedder(Protocol):
-    """Tells persons apart; safe to share between threads (`restore.trust.identity` has ours)."""
-
-    @property
-    def name(self) -> str:
-        """Such as "identity"."""
-        ...
-
-    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 RGB [n,s,s,3] in the plain FFHQ frame -> float32 [n,d] of length 1."""
-        ...

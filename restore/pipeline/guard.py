@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restore.errors import CheckpointError, OptionError, RestoreError
-from restore.pipeline.contracts import IdentityEmbedder
+from restore.pipeline.trust_options import TrustOptions
+
+if TYPE_CHECKING:
+    from restore.trust.identity import IdentityEmbedder
 
 Crop = NDArray[np.uint8]
 
@@ -21,20 +25,34 @@ class IdentityGuard:
     """Measures identity; safe to share between threads if its network is.
 
     embedder: the network, or None with the reason why there is none. template: [5,2], where the
-    crops' landmarks lie. threshold: least cosine at which two faces count as one person.
+    crops' landmarks lie.
     """
 
     embedder: IdentityEmbedder | None
     template: NDArray[np.float64]
     absent: str | None = None
-    threshold: float = 0.35
 
-    def require(self) -> None:
-        """Raise OptionError where a policy needs a network and there is none."""
+    @property
+    def threshold(self) -> float | None:
+        """Least cosine at which two faces count as one person; None where it was not calibrated."""
+        from restore.trust.thresholds import PACKAGED_THRESHOLDS
+
+        ours = self.embedder is not None and self.embedder.name == PACKAGED_THRESHOLDS.network
+        return PACKAGED_THRESHOLDS.same_person if ours else None
+
+    def require(self, options: TrustOptions) -> None:
+        """Raise OptionError where a policy needs a network or a threshold and there is none."""
+        if options.identity not in ("blend", "keep"):
+            return
         if self.embedder is None:
             raise OptionError(
                 f"identity cannot be guarded: {self.absent}; use identity 'report' or 'off', or "
                 "give a network (--identity_network)"
+            )
+        if options.identity_threshold is None and self.threshold is None:
+            raise OptionError(
+                f"the identity network {self.embedder.name!r} has no calibrated threshold; give "
+                "the least cosine of one person (--identity_threshold)"
             )
 
     def cosines(self, before: Sequence[Crop], after: Sequence[Crop]) -> NDArray[np.float32]:

@@ -71,7 +71,7 @@ def _has_dial(runtime: Runtime) -> bool:
 
 def _with_result(face: RestoredFace, result: CropResult, fidelity: float | None) -> RestoredFace:
     if result.restored is None:
-        return replace(face, status="failed", reason=result.error)
+        return replace(face, status="failed", reason=result.error, restored=None)
     face = replace(face, restored=result.restored, fidelity=fidelity)
     if result.estimate is None:
         return face

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from restore.images.photo import Photo
 from restore.images.profile import ColourTransform, colour_transform
 from restore.pipeline.background import Upsampler, resize_alpha, resize_background, scaled_size
 from restore.pipeline.choice import FaceChoice, choose_faces, photo_status
-from restore.pipeline.contracts import Detector, IdentityEmbedder, Runtime
+from restore.pipeline.contracts import Detector, Runtime
 from restore.pipeline.guard import IdentityGuard
 from restore.pipeline.inputs import as_photo, to_side
 from restore.pipeline.network_batches import Cancel, Progress, run_batches, stop_if
@@ -27,6 +27,9 @@ from restore.pipeline.results import Pixels, RestoredFace, RestoredPhoto
 from restore.pipeline.stopwatch import Stopwatch
 from restore.pipeline.treat import treat_faces
 from restore.pipeline.trust_options import Fidelity, TrustOptions, check_fidelity
+
+if TYPE_CHECKING:
+    from restore.trust.identity import IdentityEmbedder
 
 _SMALLEST_PHOTO = 16  # px; no face can be found in less
 
@@ -140,8 +143,7 @@ class Restorer:
         stopwatch = Stopwatch()
         trust = trust or TrustOptions()
         fidelity = check_fidelity(fidelity, self.runtime.supports_fidelity)
-        if trust.identity in ("blend", "keep"):
-            self.guard.require()
+        self.guard.require(trust)
         with stopwatch("read"):
             source = as_photo(photo)
         call = _Call(stopwatch, fidelity, keep_gray, trust, progress, cancel)

@@ -57,11 +57,11 @@ def treat_faces(
         treated = _measured(treated, guard)
     except CheckpointError as error:
         return treated, (f"identity was not measured: {error}",)
-    if options.identity == "report":
-        return treated, ()
     threshold = guard.threshold if options.identity_threshold is None else (
         options.identity_threshold
     )  # fmt: skip
+    if options.identity == "report" or threshold is None:
+        return treated, ()
     if options.identity == "blend" and again is not None:
         poor = [i for i, face in enumerate(treated) if _is_other(face, threshold)]
         raised = [i for i in poor if (treated[i].fidelity or 0.0) < 1]

@@ -196,6 +196,9 @@ def test_without_a_network_it_is_said_and_nothing_breaks():
         with pytest.raises(OptionError, match="no file"):
             restorer.restore(photo, trust=TrustOptions(identity=policy))
 
+    with pytest.raises(OptionError, match="no calibrated threshold"):
+        restorer_for(256).restore(photo, trust=TrustOptions(identity="keep"))
+
     class Broken:
         name = "broken"
 
