@@ -14,6 +14,7 @@ BENCHMARKS = {
     "degradation": "degradations: images per second against the classical recipe",
     "detection": "detectors: faces found, false faces, landmark error, seconds",
     "face_size": "faces of the generator's full size against enlarged ones",
+    "identity": "the identity network: its teacher, pairs of photos, thresholds, speed",
     "install": "a fresh light install: seconds and megabytes",
     "inversion": "real faces as codes in W, W+ and S: likeness and seconds",
     "pictures": "several before/after pairs in one picture",

@@ -30,8 +30,10 @@ BATCH = 16  # faces at a time: bounds the memory, more gain nothing
 class IdentityEmbedder(Protocol):
     """What measures identity: the packaged network or any other of this form."""
 
-    name: str
-    dimensions: int
+    @property
+    def name(self) -> str:
+        """Such as "identity": thresholds belong to one network."""
+        ...
 
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 RGB [n,s,s,3] in the plain FFHQ frame, any s -> float32 [n,d] of length 1."""
@@ -78,10 +80,13 @@ class IdentityNetwork:
         """
         faces = identity_view(crops)
         session = self._opened()
-        found = [
-            session.run(["embedding"], {"face": to_planes(faces[start : start + BATCH])})[0]
-            for start in range(0, len(faces), BATCH)
-        ]
+        found = []
+        for start in range(0, len(faces), BATCH):
+            planes = to_planes(faces[start : start + BATCH])
+            # a face and its mirror image: the mean of both is a little better, and has no side
+            both = np.concatenate([planes, planes[:, :, :, ::-1]])
+            vectors = session.run(["embedding"], {"face": both})[0]
+            found.append(vectors[: len(planes)] + vectors[len(planes) :])
         if not found:
             return np.zeros((0, self.dimensions), np.float32)
         return unit_length(np.concatenate(found))
