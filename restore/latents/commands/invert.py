@@ -45,13 +45,13 @@ def run(arguments: argparse.Namespace) -> str:
     from restore.latents.commands.face_argument import load_features
     from restore.latents.encoder_start import encoder_start
     from restore.latents.generate import load_generator, to_uint8
+    from restore.latents.generator_file import save_generator
     from restore.latents.invert import InvertOptions, invert
     from restore.latents.paint import check_size
     from restore.latents.photos import framed_face
     from restore.latents.pivotal import TuneOptions, tune
     from restore.latents.sheets import grid_sheet
     from restore.latents.spaces import measure_w
-    from restore.latents.stylised_file import save_generator
     from restore.latents.variables import mean_start
     from restore.metrics.psnr_ssim import psnr
     from restore.runtime.memory import keep_freed_memory
