@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restore.benchmarks.protocol import find_protocol_recipe, seed_of
+from restore.benchmarks.protocol_metrics import detail_energy
 from restore.benchmarks.protocol_tables import markdown
 from restore.checkpoints.load import load_network
 from restore.degradation.degrade import degrade
@@ -51,13 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         lq = degrade(small, find_protocol_recipe(args.recipe), seeds=[seed]).lq
         for label, image in candidates(network, lq, args.size).items():
             row = (
-                float(psnr(image, gt)), float(lpips(image, gt, None)), laplacian_energy(image),
+                float(psnr(image, gt)), float(lpips(image, gt, None)), float(detail_energy(image)),
             )  # fmt: skip
             sums.setdefault(label, []).append(row)
             if index < args.sheet_faces:
                 pictures.append(middle(image))
                 labels.append(label)
-        sums.setdefault("truth", []).append((float("nan"), 0.0, laplacian_energy(gt)))
+        sums.setdefault("truth", []).append((float("nan"), 0.0, float(detail_energy(gt))))
         if index < args.sheet_faces:
             pictures.append(middle(gt))
             labels.append("truth")
@@ -101,13 +102,6 @@ def candidates(network: PriorRestorer, lq: Tensor, size: int) -> Mapping[str, Te
         f"{decoder.out_size} px": full.clamp(-1, 1),
         f"{size} px, detail of {decoder.out_size} px": (enlarged + detail).clamp(-1, 1),
     }
-
-
-def laplacian_energy(image: Tensor) -> float:
-    """Mean square of the Laplacian, 8-bit values."""
-    kernel = image.new_tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
-    gray = image.mean(1, keepdim=True) * 127.5
-    return float(F.conv2d(gray, kernel).square().mean())
 
 
 def middle(image: Tensor) -> np.ndarray:
