@@ -68,12 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(args.threads)
     faces = list(_faces(args))
     tools = _tools(args)
-    options = InvertOptions(
-        args.steps, args.rate, noise=False, half=args.half, exact_every=args.exact_every
-    )
+    options = InvertOptions(args.steps, args.rate, half=args.half)
     print(
         f"{len(faces)} faces, {args.steps} steps at rate {args.rate:g}, from the {args.start}, "
-        f"every {args.exact_every}th step by the whole generator, "
         f"{'bfloat16' if args.half else 'float32'}, {args.device}, "
         f"{torch.get_num_threads()} threads\n\n| codes | {' | '.join(COLUMNS)} |\n|---|"
         + "---|"
@@ -98,6 +95,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             )  # fmt: skip
             spent = time.process_time() - began
             found.append(_Found(result.codes, spent, result.seconds))
+            if args.each:
+                image = paint_codes(tools.generator, result.codes, args.size)
+                _print_values(f"{space}, {face.name}", [_measure(face, image, found[-1], tools)])
         rows[space] = found
         _print_row(space, faces, found, tools, pictures)
         captions.append(space)
@@ -213,7 +213,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--spaces", nargs="+", choices=SPACES, default=list(SPACES))
     add("--steps", type=int, default=100)
     add("--rate", type=float, default=0.1)
-    add("--exact-every", type=int, default=5)
     add("--tune", type=int, default=0, help="steps of pivotal tuning after the first space")
     add("--count", type=int, default=6, help="faces, evenly spread over the set")
     add("--size", type=int, default=256)
@@ -221,5 +220,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="cpu")
     add("--threads", type=int)
     add("--sheet", type=Path, help="a picture of all faces; of real people, so not to be kept")
+    add("--each", action="store_true", help="a row for every face as well")
     add("--quiet", action="store_true", help="no progress bar")
     return parser

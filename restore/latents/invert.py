@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -17,11 +16,9 @@ from restore.errors import InputError
 from restore.latents.codes import Codes
 from restore.latents.objective import Target, Weights, image_loss, noise_correlation
 from restore.latents.paint import check_size, noise_maps, paint
-from restore.latents.short_way import ShortWay, linear_share
 from restore.latents.spaces import Generator, WStatistics
 from restore.latents.variables import CodeVariables, code_variables
 from restore.networks.lpips import LpipsLoss
-from restore.networks.mobile_stylegan import MobileStyleGAN
 
 
 @dataclass(frozen=True)
@@ -31,8 +28,6 @@ class InvertOptions:
     `steps` of Adam at `rate` (deviations a step), raised over the first 5 % and lowered along a
     cosine over the last quarter (StyleGAN2, appendix D). `noise`: the noise maps move as well,
     from half of the steps on, when the code has found the face. `half`: bfloat16 convolutions.
-    `exact_every`: so many steps go by one whole picture where the generator has a short way
-    (`ShortWay`); 1: every step is exact.
     """
 
     steps: int = 150
@@ -40,14 +35,12 @@ class InvertOptions:
     noise: bool = False
     noise_rate: float = 0.02
     half: bool = False
-    exact_every: int = 5
     weights: Weights = field(default_factory=Weights)
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or not self.rate > 0 or self.exact_every < 1:
+        if self.steps < 1 or not self.rate > 0:
             raise InputError(
-                f"steps {self.steps}, rate {self.rate}, exact_every {self.exact_every}: expected "
-                "steps and exact_every of 1 or more and a rate above 0"
+                f"steps {self.steps}, rate {self.rate}: expected 1 or more steps, a rate above 0"
             )
 
 
@@ -90,21 +83,18 @@ def invert(
         ],
         betas=(0.9, 0.99),
     )
-    pictures = _Pictures(generator, size, options)
     began, losses = time.perf_counter(), []
     for step in tqdm(range(options.steps), desc=progress, unit="step", disable=progress is None):
         pace = _pace(step / options.steps)
         moving = free if free is not None and 2 * step >= options.steps else None
         optimiser.param_groups[0]["lr"] = options.rate * pace
         optimiser.param_groups[1]["lr"] = options.noise_rate * pace
-        styles = variables.styles()
-        image, unseen = pictures.take(styles, moving, step)
+        image = _picture(generator, variables.styles(), size, moving, options.half)
         loss = image_loss(image, targets, options.weights, features)
         loss = loss + _code_loss(variables, moving, options.weights)
         losses.append(loss.detach().cpu())
         optimiser.zero_grad(set_to_none=True)
-        (loss + unseen).sum().backward()
-        pictures.remember(styles, image)
+        loss.sum().backward()
         optimiser.step()
         if moving is not None:
             moving.hold()
@@ -114,46 +104,15 @@ def invert(
     return Inversion(found, torch.stack(losses), time.perf_counter() - began)
 
 
-class _Pictures:
-    """The picture of each step: by the whole generator, or in between by the short way."""
-
-    def __init__(self, generator: Generator, size: int, options: InvertOptions) -> None:
-        self.generator, self.size, self.options = generator, size, options
-        self.short: ShortWay | None = None
-        if options.exact_every > 1 and ShortWay.serves(generator, size):
-            self.short = ShortWay(cast(MobileStyleGAN, generator), size)
-        self.slopes: list[Tensor] = []
-        self.exact = True
-
-    def take(
-        self, styles: list[Tensor], noise: _FreeNoise | None, step: int
-    ) -> tuple[Tensor, Tensor]:
-        """(image, what the short way does not see of the loss: no value, only a gradient)."""
-        half = self.options.half
-        self.exact = self.short is None or noise is not None or step % self.options.exact_every == 0
-        with torch.autocast(styles[0].device.type, torch.bfloat16) if half else nullcontext():
-            if not self.exact:
-                assert self.short is not None
-                image = self.short.paint(styles)
-                return image, linear_share(styles, self.slopes, self.short.upper)
-            maps = noise_maps(self.generator) if noise is None else noise.maps
-            if half:  # adding float32 maps to bfloat16 features costs a fifth of the time
-                maps = {name: value.bfloat16() for name, value in maps.items()}
-            for i in self.short.upper if self.short else ():
-                styles[i].retain_grad()
-            image = paint(self.generator, styles, self.size, maps).float()
-        return image, image.new_zeros(len(image))
-
-    def remember(self, styles: Sequence[Tensor], image: Tensor) -> None:
-        """After a whole picture and its backward pass: fit the short way, keep the slopes."""
-        if not self.exact or self.short is None:
-            return
-        plain = [style.detach() for style in styles]
-        half = self.options.half
-        with torch.autocast(plain[0].device.type, torch.bfloat16) if half else nullcontext():
-            self.short.fit(plain, image)
-        grads = [styles[i].grad for i in self.short.upper]
-        self.slopes = [g.detach() for g in grads if g is not None]
+def _picture(
+    generator: Generator, styles: Sequence[Tensor], size: int, noise: _FreeNoise | None, half: bool
+) -> Tensor:
+    """The picture of S, with the maps that move where there are any."""
+    maps = noise_maps(generator) if noise is None else noise.maps
+    if half:  # adding float32 maps to bfloat16 features costs a fifth of the time
+        maps = {name: value.bfloat16() for name, value in maps.items()}
+    with torch.autocast(styles[0].device.type, torch.bfloat16) if half else nullcontext():
+        return paint(generator, styles, size, maps).float()
 
 
 def _code_loss(variables: CodeVariables, noise: _FreeNoise | None, weights: Weights) -> Tensor:

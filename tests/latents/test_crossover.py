@@ -83,7 +83,7 @@ def test_masks_that_do_not_fit_are_refused(generator):
 def test_a_search_for_one_parent_twice_finds_it():
     net = mobile()
     parents = join_codes(net, [faces(net, 3), faces(net, 3)])
-    options = InvertOptions(steps=3, rate=1e-6, exact_every=1)
+    options = InvertOptions(steps=3, rate=1e-6)
     found = cross_by_search(
         net, parents, soft_masks(halves(), 0.0), 32, measure_w(net, 2048, rank=8), options
     )
@@ -93,7 +93,7 @@ def test_a_search_for_one_parent_twice_finds_it():
 def test_a_search_comes_closer_to_both_parents():
     net = mobile()
     parents, masks = faces(net, 3, 4), soft_masks(halves(), 0.0)
-    options = InvertOptions(steps=60, exact_every=1)
+    options = InvertOptions(steps=60)
     found = cross_by_search(net, parents, masks, 32, measure_w(net, 2048, rank=8), options)
     assert found.losses[-1] < 0.8 * found.losses[0]
     with pytest.raises(InputError, match="expected two"):

@@ -71,7 +71,7 @@ def test_faces_that_fit_are_found_from_several_starts():
     truth = z_to_w_plus(net, z_of_seeds(net, [5]), 0.7)
     degradation = SoftDegradation(8)
     small = degradation(net.synthesis(truth).clamp(-1, 1))
-    options = InvertOptions(steps=60, exact_every=1, weights=PLAUSIBLE)
+    options = InvertOptions(steps=60, weights=PLAUSIBLE)
     found = list(imagine(net, small, None, degradation, [1, 2], statistics, options))
     assert [face.seed for face in found] == [1, 2]
     for face in found:

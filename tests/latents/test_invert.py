@@ -1,4 +1,4 @@
-"""Inversion: known codes are found again, in every space; masks, noise, the short way."""
+"""Inversion: known codes are found again, in every space; masks, noise."""
 
 import pytest
 import torch
@@ -8,8 +8,7 @@ from restore.latents.codes import paint_codes
 from restore.latents.invert import InvertOptions, invert
 from restore.latents.objective import Target, Weights, image_loss, noise_correlation
 from restore.latents.paint import noise_maps, paint
-from restore.latents.short_way import ShortWay, linear_share
-from restore.latents.spaces import measure_w, style_layers, z_of_seeds, z_to_w_plus
+from restore.latents.spaces import measure_w, z_of_seeds, z_to_w_plus
 from restore.latents.variables import code_variables, mean_start
 from tests.latents.tiny import FAMILIES, mobile
 
@@ -33,7 +32,7 @@ def known(generator, seed=5):
 def test_an_image_made_from_a_code_is_recovered(generator, space):
     statistics, _, image = known(generator)
     start = mean_start(generator, 1)
-    options = InvertOptions(steps=100, rate=0.2, exact_every=1, weights=PIXELS)
+    options = InvertOptions(steps=100, rate=0.2, weights=PIXELS)
     found = invert(generator, [Target(image)], space, start, statistics, options)
     before = (paint(generator, generator.styles(start), 32) - image).square().mean()
     after = (
@@ -50,7 +49,7 @@ def test_an_image_made_from_a_code_is_recovered(generator, space):
 
 def test_the_code_itself_is_found_in_w(generator):
     statistics, w_plus, image = known(generator)
-    options = InvertOptions(steps=150, rate=0.2, exact_every=1, weights=PIXELS)
+    options = InvertOptions(steps=150, rate=0.2, weights=PIXELS)
     found = invert(generator, [Target(image)], "w", mean_start(generator, 1), statistics, options)
     error = (found.codes.w_plus[:, 0] - w_plus[:, 0]).norm()
     assert error < 0.1 * (w_plus[:, 0] - statistics.mean).norm()
@@ -59,7 +58,7 @@ def test_the_code_itself_is_found_in_w(generator):
 def test_faces_of_a_batch_do_not_touch_each_other(generator):
     statistics, _, image = known(generator)
     other = known(generator, 6)[2]
-    options = InvertOptions(steps=10, exact_every=1, weights=Weights())
+    options = InvertOptions(steps=10, weights=Weights())
     alone = invert(
         generator, [Target(image)], "w_plus", mean_start(generator, 1), statistics, options
     )
@@ -73,7 +72,7 @@ def test_what_lies_outside_the_mask_does_not_matter(generator):
     mask = torch.zeros(1, 1, 32, 32)
     mask[..., 8:24, 8:24] = 1
     spoilt = torch.where(mask.bool(), image, torch.rand_like(image) * 2 - 1)
-    options = InvertOptions(steps=5, exact_every=1)
+    options = InvertOptions(steps=5)
     codes = [
         invert(generator, [Target(x, mask)], "w", mean_start(generator, 1), statistics, options)
         for x in (image, spoilt)
@@ -100,7 +99,7 @@ def test_noise_maps_take_up_what_codes_cannot():
     image = paint(net, net.styles(w_plus), 32, other)
     losses = {}
     for noise in (False, True):
-        options = InvertOptions(steps=40, noise=noise, exact_every=1, weights=PIXELS)
+        options = InvertOptions(steps=40, noise=noise, weights=PIXELS)
         found = invert(net, [Target(image)], "w_plus", w_plus, statistics, options)
         losses[noise] = (paint_codes(net, found.codes, 32) - image.clamp(-1, 1)).square().mean()
     assert losses[True] < 0.7 * losses[False]
@@ -113,60 +112,6 @@ def test_noise_is_told_from_a_picture():
     noise = torch.randn(2, 1, 64, 64)
     picture = torch.linspace(-1, 1, 64).expand(1, 1, 64, 64)
     assert (noise_correlation(noise) < 0.05).all() and noise_correlation(picture) > 1
-
-
-def linear_above_8():
-    """A net whose upper levels are a linear map of the features of level 8, place by place."""
-    net = mobile()
-    for level in (16, 32):
-        for conv in (net.blocks[str(level)].conv1, net.blocks[str(level)].conv2):
-            middle = conv.depthwise[:, :, 1:2, 1:2].clone()
-            conv.depthwise.zero_()
-            conv.depthwise[:, :, 1:2, 1:2] = middle
-            conv.bias.fill_(100.0)  # the leaky ReLU never bends
-    return net.double()
-
-
-def test_the_short_way_is_exact_where_it_was_fitted():
-    net = mobile()
-    styles = net.styles(z_to_w_plus(net, z_of_seeds(net, [1, 2])))
-    way = ShortWay(net, 16)
-    way.fit(styles)
-    torch.testing.assert_close(way.paint(styles), paint(net, styles, 16), atol=1e-4, rtol=1e-4)
-    assert [style_layers(net)[i].level for i in way.upper] == [16, 16, 16, 32, 32, 32, 32]
-    assert not ShortWay.serves(net, 32) and ShortWay.serves(net, 16)
-
-
-def test_the_short_way_is_exact_everywhere_where_the_rest_is_linear():
-    net = linear_above_8()
-    w_plus = z_to_w_plus(net, z_of_seeds(net, [1]).double())
-    way = ShortWay(net, 16)
-    way.fit(net.styles(w_plus))
-    near = w_plus.clone()
-    near[:, :4] += 0.3 * torch.randn(1, 4, 16)  # conv_4, 8.up, conv1, conv2
-    moved, before = paint(net, net.styles(near), 16), paint(net, net.styles(w_plus), 16)
-    missed = (way.paint(net.styles(near)) - moved).square().mean()
-    assert missed < 0.001 * (before - moved).square().mean()
-
-
-def test_the_short_way_keeps_the_slopes_of_what_it_does_not_see():
-    styles = [torch.randn(2, 3, requires_grad=True) for _ in range(3)]
-    slopes = [torch.randn(2, 3)]
-    share = linear_share(styles, slopes, [2])
-    assert torch.equal(share, torch.zeros(2))
-    share.sum().backward()
-    assert torch.equal(styles[2].grad, slopes[0]) and styles[0].grad is None
-
-
-def test_steps_by_the_short_way_come_closer():
-    net = mobile()
-    statistics, w_plus, _ = known(net)
-    image = paint(net, net.styles(w_plus), 16)
-    options = InvertOptions(steps=80, rate=0.2, exact_every=3, weights=PIXELS)
-    found = invert(net, [Target(image)], "w", mean_start(net, 1), statistics, options)
-    left = (paint_codes(net, found.codes, 16) - image.clamp(-1, 1)).square().mean()
-    start = (paint(net, net.styles(mean_start(net, 1)), 16) - image).square().mean()
-    assert left < 0.3 * start
 
 
 def test_errors_name_what_is_wrong(generator):

@@ -25,7 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_search(parser, 150)
     parser.add_argument("--rate", type=float, default=0.1, help="deviations a step")
-    parser.add_argument("--exact-every", type=int, default=5, help="1: no short way")
     add_features(parser)
     parser.add_argument("--noise", action="store_true", help="noise maps move as well")
     parser.add_argument("--size", type=int, default=256, help="px at which the face is matched")
@@ -56,10 +55,7 @@ def run(arguments: argparse.Namespace) -> str:
     from restore.metrics.psnr_ssim import psnr
     from restore.runtime.memory import keep_freed_memory
 
-    options = InvertOptions(
-        arguments.steps, arguments.rate, arguments.noise, half=arguments.half,
-        exact_every=arguments.exact_every,
-    )  # fmt: skip
+    options = InvertOptions(arguments.steps, arguments.rate, arguments.noise, half=arguments.half)
     keep_freed_memory()
     generator = load_generator(arguments.model, arguments.device)
     check_size(generator, arguments.size)
