@@ -16,6 +16,7 @@ from restore.benchmarks.identity_pairs import (
     ZOOM,
     as_pixels,
     draw_pairs,
+    only_in_pairs,
     read_people,
 )
 from restore.benchmarks.identity_plot import cosine_plot
@@ -89,7 +90,10 @@ def pairs_part(
 ) -> str:
     """Verification of held-out people, the same photo degraded, and the picture."""
     people = read_people(arguments.people)
-    pairs = draw_pairs(people.person, arguments.pairs, arguments.seed)
+    held_out = f"{len(people)} photos of {len(people.names)} people that the student never saw"
+    people, pairs = only_in_pairs(
+        people, draw_pairs(people.person, arguments.pairs, arguments.seed)
+    )
     networks = {"student": student, "teacher": teacher}
     rows = np.unique(pairs.b)
     vectors = people_vectors(people, rows, RECIPES, networks, arguments.seed)
@@ -106,9 +110,10 @@ def pairs_part(
     same = int(pairs.same.sum())
     return "\n".join(
         [
-            f"{len(people)} photos of {len(people.names)} people that the student never saw; "
-            f"{same} pairs of one person, {len(pairs.same) - same} of two, ten folds.",
-            "Thresholds of 1 in 100 and 1 in 1000 strangers: over all pairs of two persons.",
+            f"{held_out}; {same} pairs of one person, {len(pairs.same) - same} of two, ten folds, "
+            f"{len(people)} photos.",
+            "Thresholds that 1 in 100 and 1 in 1000 strangers pass: over all pairs of two persons "
+            "among these photos.",
             "",
             table,
             "",
@@ -153,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--network", help="identity network; default: the packaged one")
     add("--model", default="default", help="restorer of guard and references")
     add("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    add("--pairs", type=int, default=200, help="of one person and of two, in each of ten folds")
+    add("--pairs", type=int, default=100, help="of one person and of two, in each of ten folds")
     add("--faces", type=int, default=24, help="faces of the guard, for each recipe")
     add("--persons", type=int, default=40, help="people of the references")
     add("--seed", type=int, default=0)

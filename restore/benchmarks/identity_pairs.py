@@ -88,6 +88,14 @@ def draw_pairs(person: NDArray[np.int64], each: int, seed: int = 0) -> Pairs:
     return Pairs(table[:, 0], table[:, 1], table[:, 2].astype(bool), table[:, 3])
 
 
+def only_in_pairs(people: People, pairs: Pairs) -> tuple[People, Pairs]:
+    """The photos that pairs need, and the pairs with their rows counted among those."""
+    rows = np.unique(np.concatenate([pairs.a, pairs.b]))
+    kept = People(people.crops[rows], people.person[rows], people.names)
+    moved = (np.searchsorted(rows, pairs.a), np.searchsorted(rows, pairs.b))
+    return kept, Pairs(*moved, pairs.same, pairs.fold)
+
+
 def in_frame(crops: NDArray[np.uint8], size: int = SIZE) -> torch.Tensor:
     """Crops of such a set in the plain FFHQ frame, float RGB [n,3,size,size] in [-1,1]."""
     planes = torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous()

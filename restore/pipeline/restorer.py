@@ -30,6 +30,7 @@ from restore.pipeline.trust_options import Fidelity, TrustOptions, check_fidelit
 
 if TYPE_CHECKING:
     from restore.trust.identity import IdentityEmbedder
+    from restore.trust.references import References
 
 _SMALLEST_PHOTO = 16  # px; no face can be found in less
 
@@ -112,6 +113,15 @@ class Restorer:
         """[5,2] points in crop pixels that faces are aligned to."""
         return self.runtime.template
 
+    def references(self, folder: str | Path) -> References:
+        """The person in a folder of photos, for `restore(references=...)`.
+
+        Raises InputError where it shows no face, OptionError without an identity network.
+        """
+        from restore.pipeline.reference_choice import load_references
+
+        return load_references(folder, self.detector, self.guard)
+
     def restore(
         self,
         photo: str | Path | NDArray[Any] | Photo | Any,
@@ -123,6 +133,7 @@ class Restorer:
         only_center_face: bool = False,
         choice: FaceChoice | None = None,
         trust: TrustOptions | None = None,
+        references: References | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> RestoredPhoto:
@@ -135,10 +146,11 @@ class Restorer:
         estimated degradation of each face. `aligned`: the photo is one square crop on the template;
         the result is the restored crop. `keep_gray`: black-and-white and sepia photos keep faces of
         their own tone; without it the network may colour them. `trust`: what guards the person
-        (see TrustOptions). `progress(done, total)` is called in this thread after each batch of
-        faces; what it raises ends the work. `cancel()` is asked before each stage and batch; True
-        raises CancelledError. Raises InputError for what is no photo, OptionError for what this
-        model cannot do; a face that fails is returned as failed.
+        (see TrustOptions). `references`: other photos of one person (`self.references(folder)`): of
+        several fidelities the closest face is taken. `progress(done, total)` is called in this
+        thread after each batch of faces; what it raises ends the work. `cancel()` is asked before
+        each stage and batch; True raises CancelledError. InputError: no photo; OptionError: what
+        this model cannot do; a face that fails is returned as failed.
         """
         stopwatch = Stopwatch()
         trust = trust or TrustOptions()
@@ -146,7 +158,7 @@ class Restorer:
         self.guard.require(trust)
         with stopwatch("read"):
             source = as_photo(photo)
-        call = _Call(stopwatch, fidelity, keep_gray, trust, progress, cancel)
+        call = _Call(stopwatch, fidelity, keep_gray, trust, references, progress, cancel)
         if aligned:
             return self._restore_aligned(source, call)
         size = scaled_size(*source.size, scale)
@@ -233,6 +245,12 @@ class Restorer:
             faces = run_faces(
                 self.runtime, faces, call.fidelity, self.max_batch, call.progress, call.cancel
             )
+            if call.references is not None:
+                from restore.pipeline.reference_choice import choose_by_references
+
+                faces = choose_by_references(
+                    self.runtime, faces, call.references, self.guard, self.max_batch, call.cancel
+                )
         with call.stopwatch("trust"):
             dial = self.runtime.supports_fidelity
             return treat_faces(
@@ -276,6 +294,7 @@ class _Call:
     fidelity: Fidelity
     keep_tone: bool
     trust: TrustOptions
+    references: References | None
     progress: Progress | None
     cancel: Cancel | None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from restore.pipeline.report import photo_record
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.results import PhotoStatus, RestoredPhoto
 from restore.pipeline.trust_options import Fidelity, TrustOptions
+
+if TYPE_CHECKING:
+    from restore.trust.references import References
 
 Watch = Callable[[Job, RestoredPhoto | None, Mapping[str, Any]], None]
 
@@ -37,6 +40,8 @@ class RunOptions:
     ai_label: bool = True
     """Say in the XMP of restored photos that a model made some of it (IPTC digitalSourceType)."""
     trust: TrustOptions = field(default_factory=TrustOptions)
+    references: References | None = None
+    """Other photos of the person: of several fidelities the closest face is taken."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ def _run_job(restorer: Restorer, job: Job, options: RunOptions, watch: Watch | N
             keep_gray=options.keep_gray,
             choice=options.choice,
             trust=options.trust,
+            references=options.references,
         )
         face_files, notes = _write(job, result, options)
     except RestoreError as error:

@@ -43,10 +43,10 @@ class TorchIdentity:
             raise MissingExtraError("torch", "torch", f"Reading {path.name}") from error
         from restore.losses.feature_files import load_identity_network
 
-        self._network = load_identity_network(path).to(device)
+        network = load_identity_network(path).to(device)
+        self._network = network.to(memory_format=torch.channels_last)
         self._device = torch.device(device)
         self.name = path.stem
-        self.dimensions = len(self.embed(np.zeros((1, 128, 128, 3), np.uint8))[0])
 
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 RGB [n,s,s,3] in the plain FFHQ frame, any s -> float32 [n,d] of length 1."""
@@ -67,7 +67,7 @@ class TorchIdentity:
                 planes = torch.from_numpy(to_planes(crops[start : start + BATCH]))
                 found.append(embed(self._network, planes.to(self._device)).cpu().numpy())
         if not found:
-            return np.zeros((0, self.dimensions), np.float32)
+            return self.embed(np.zeros((1, 128, 128, 3), np.uint8))[:0]
         return unit_length(np.concatenate(found))
 
 

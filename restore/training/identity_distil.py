@@ -66,7 +66,9 @@ class Distillation:
         self.progress = Progress()
 
     def time_share(self, seconds: float) -> float:
-        """How much of the run's minutes has passed, all runs together."""
+        """How much of the run has passed, all runs together: of its minutes, or of its steps."""
+        if self.options.rate_by == "steps":
+            return min(1.0, self.progress.step / self.options.max_steps)
         return min(1.0, (self.progress.seconds + seconds) / (60 * self.options.max_minutes))
 
     def step(self, share: float) -> dict[str, float]:

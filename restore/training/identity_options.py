@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
@@ -71,6 +72,9 @@ class IdentityOptions:
     """How often a crop is drawn by the prefix of its name (before the first _), 1 unless given."""
     max_minutes: float = 55.0
     max_steps: int = 1_000_000
+    rate_by: Literal["time", "steps"] = "time"
+    """What the rate (and the map's weight) falls by: the minutes, or the steps of max_steps where
+    nobody knows how much of the machine the run will get."""
     batch_size: int = 64
     lr: float = 2e-3
     min_factor: float = 0.01
