@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -116,6 +117,11 @@ def _run(
         options.identity_network,
     )
     restorer.guard.require(run_options.trust)
+    if options.reference is not None:
+        references = restorer.references(options.reference)
+        for name, reason in references.left_out:
+            _say(f"restore: reference photo {name} was left out: {reason}")
+        run_options = replace(run_options, references=references)
     outcomes: list[Outcome] = []
     # disable=None: a bar on a terminal, none in a log.
     bar = tqdm(total=len(jobs), unit="photo", disable=True if options.quiet else None)

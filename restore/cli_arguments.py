@@ -89,6 +89,11 @@ def _add_trust_options(parser: argparse.ArgumentParser) -> None:
     add("--identity_threshold", type=float, metavar="COSINE", help="default: the calibrated one")
     add("--identity_network", metavar="FILE", help="default: the one that is packaged")
     add(
+        "--reference",
+        metavar="FOLDER",
+        help="good photos of the same person: of several fidelities the closest face is taken",
+    )
+    add(
         "--no_gentle",
         action="store_true",
         help="restore in full what is too small, degraded, turned or covered to be honest",
