@@ -87,7 +87,9 @@ def _treated(
             return _kept(replace(face, status="already_good", reason=verdict.reason))
         return replace(face, restored=in_photo_colours(face.crop, face.restored, keep_tone))
     restored = in_photo_colours(face.crop, face.restored, keep_tone)
-    strength = options.gentle_strength if verdict.gentle and options.gentle else 1.0
+    strength = verdict.share if options.keep_good else 1.0
+    if verdict.gentle and options.gentle:
+        strength = options.gentle_strength
     reason = verdict.reason
     if reason and strength < 1:
         reason = f"{reason}: {strength:.0%} of the restoration was used"

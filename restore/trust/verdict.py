@@ -47,6 +47,9 @@ class Limits:
     clean crops (256 and 512 px) and 97 % of those that the recipe `gfpgan` made."""
     good_noise: float = 2.6
     """Skin's own texture in clean crops stays below it in 98 of 100."""
+    noisy: float = 8.0
+    """Noise from which a sharp face is restored in full; from good_noise on the share rises to it,
+    so that a little grain does not cost a sharp face its wrinkles."""
     good_blocks: float = 0.2
     """Clean crops: below 0.18."""
     good_scale: float = 2.6
@@ -75,10 +78,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The status, why (None where it is "restored"), and whether the face needs gentleness."""
+    """The status, and why; None where it is plainly restored.
+
+    share: of the restoration that a "restored" face should get; below 1 where only a little is
+    wrong with it.
+    """
 
     status: VerdictStatus
     reason: str | None = None
+    share: float = 1.0
 
     @property
     def gentle(self) -> bool:
@@ -110,16 +118,23 @@ def judge(face: Evidence, limits: Limits | None = None) -> Verdict:
             f"{face.eye_distance:.1f} px between the eyes; from {limits.least_eyes:g} px on a "
             "person can be told",
         )
-    return _too_degraded(face.degradation, limits) or Verdict("restored")
+    lost = _too_degraded(face.degradation, limits)
+    if lost or not _is_sharp(face, limits) or face.noise >= limits.noisy:
+        return lost or Verdict("restored")
+    share = (face.noise - limits.good_noise) / (limits.noisy - limits.good_noise)
+    return Verdict("restored", f"it is sharp, with some noise ({face.noise:.1f})", share)
 
 
 def is_good(face: Evidence, limits: Limits) -> bool:
     """Whether the face's own pixels are better than what the network can give."""
+    return face.noise <= limits.good_noise and _is_sharp(face, limits)
+
+
+def _is_sharp(face: Evidence, limits: Limits) -> bool:
     start, slope = limits.good_blur
     by_itself = (
         face.eye_distance >= limits.good_eyes
         and face.blur <= start + slope * face.side / 512
-        and face.noise <= limits.good_noise
         and face.blocks <= limits.good_blocks
     )
     estimate = face.degradation

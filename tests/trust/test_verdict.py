@@ -54,6 +54,19 @@ def test_a_sharp_face_is_good_wherever_it_comes_from():
     assert judge(replace(CLEAR, blur=2.2, side=256)).status == "restored"
 
 
+def test_a_sharp_face_with_some_noise_is_mended_in_part():
+    shares = [
+        judge(replace(CLEAR, blur=1.5, noise=n)).share for n in (2.7, 4.0, 6.0, 7.9, 8.0, 20.0)
+    ]
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.1
+    assert shares[-1] == 1.0
+    verdict = judge(replace(CLEAR, blur=1.5, noise=4.0))
+    assert verdict.status == "restored"
+    assert "some noise (4.0)" in verdict.reason
+    assert judge(replace(CLEAR, blur=3.0, noise=4.0)).share == 1.0
+
+
 def test_limits_are_options():
     assert judge(replace(CLEAR, yaw=30.0), Limits(most_yaw=20.0)).status == "profile"
     assert judge(replace(CLEAR, eye_distance=12.0), Limits(least_eyes=16.0)).status == "too_small"
