@@ -8,7 +8,7 @@ the picture says no more than what they share. They are imagined, and labelled s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ SENTENCE = (
     "Imagined by a face generator: one of many faces that the picture could be of. It is not the "
     "person and identifies nobody."
 )
-PLAUSIBLE = Weights(pyramid=4.0, features=0.0, plausible=0.04, together=0.1)
+PLAUSIBLE = Weights(pyramid=4.0, features=0.0, plausible=0.1, together=0.2)
 """Codes are held close to those of the mapping: far from it, anything fits a few pixels."""
 
 
@@ -69,7 +69,7 @@ def imagine(
             f"the small picture has shape {tuple(small.shape)}; expected "
             f"(1, 3, {degradation.size}, {degradation.size})"
         )
-    options = options or InvertOptions(steps=120, weights=PLAUSIBLE)
+    options = options or default_options(steps=120, half=False)
     size = painted_size(generator.out_size, degradation.size)
     target = Target(small, mask, through=degradation)
     for number, seed in enumerate(seeds):
@@ -122,7 +122,7 @@ def imagined_metadata() -> Metadata:
 
 def default_options(steps: int, half: bool) -> InvertOptions:
     """Options of a search of that many steps."""
-    return replace(InvertOptions(), steps=steps, half=half, weights=PLAUSIBLE)
+    return InvertOptions(steps, half=half, along_axes=True, weights=PLAUSIBLE)
 
 
 def _bytes(image: Tensor) -> Tensor:

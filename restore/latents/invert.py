@@ -28,6 +28,7 @@ class InvertOptions:
     `steps` of Adam at `rate` (deviations a step), raised over the first 5 % and lowered along a
     cosine over the last quarter (StyleGAN2, appendix D). `noise`: the noise maps move as well,
     from half of the steps on, when the code has found the face. `half`: bfloat16 convolutions.
+    `along_axes`: W and W+ move along the principal axes of w only: more of a face, less of a fit.
     """
 
     steps: int = 150
@@ -35,6 +36,7 @@ class InvertOptions:
     noise: bool = False
     noise_rate: float = 0.02
     half: bool = False
+    along_axes: bool = False
     weights: Weights = field(default_factory=Weights)
 
     def __post_init__(self) -> None:
@@ -74,7 +76,7 @@ def invert(
     if not targets:
         raise InputError("an inversion needs one target or more, got none")
     size = check_size(generator, targets[0].size if size is None else size)
-    variables = code_variables(generator, statistics, space, start)
+    variables = code_variables(generator, statistics, space, start, options.along_axes)
     free = _free_noise(generator, len(start)) if options.noise else None
     optimiser = torch.optim.Adam(
         [

@@ -21,6 +21,7 @@ class CodeVariables:
     deviations, so that one learning rate serves every space and layer.
 
     `space`: "w", "w_plus" or "s". `start`: [n,w_dim], [n,k,w_dim], or a list of styles [n,c].
+    `along_axes`: steps in W and W+ go along the principal axes of w, each in its own deviation.
     """
 
     space: str
@@ -29,9 +30,12 @@ class CodeVariables:
     start: tuple[Tensor, ...]
     units: tuple[Tensor, ...]
     moved: tuple[Tensor, ...]
+    along_axes: bool = False
 
     def values(self) -> list[Tensor]:
         """Where the variables stand, in the units of the space."""
+        if self.along_axes:
+            return [self.start[0] + self.moved[0] @ self.statistics.axes]
         return [s + u * m for s, u, m in zip(self.start, self.units, self.moved, strict=True)]
 
     def styles(self) -> list[Tensor]:
@@ -74,9 +78,16 @@ class CodeVariables:
 
 
 def code_variables(
-    generator: Generator, statistics: WStatistics, space: str, w_plus: Tensor
+    generator: Generator,
+    statistics: WStatistics,
+    space: str,
+    w_plus: Tensor,
+    along_axes: bool = False,
 ) -> CodeVariables:
     """Variables of a space at the start W+ [n,k,w_dim]; of a W the mean of its rows.
+
+    `along_axes` keeps W and W+ to the directions in which the mapping's codes vary, and moves along
+    each as far as they do; entries by themselves also go where no face is, and fit more.
 
     Raises InputError for another space or a start of another shape.
     """
@@ -96,6 +107,10 @@ def code_variables(
         start = (w_plus.mean(1) if space == "w" else w_plus.contiguous(),)
         # One unit for all entries: in those of its own deviation a weak entry would hardly move.
         units = (torch.full((), statistics.std, device=w_plus.device),)
+    if along_axes and space != "s":
+        count = len(statistics.axes)
+        steps = start[0].new_zeros(*start[0].shape[:-1], count).requires_grad_()
+        return CodeVariables(space, generator, statistics, start, units, (steps,), True)
     moved = tuple(torch.zeros_like(s).requires_grad_() for s in start)
     return CodeVariables(space, generator, statistics, start, units, moved)
 

@@ -154,6 +154,11 @@ def test_imagined_faces_are_labelled_in_name_picture_and_file(run, tmp_path):
     for name in names:
         with Image.open(Path("out") / name) as image:
             assert image.text["Title"] == "IMAGINED - not the person"
+    words = ("--count", 2, "--steps", 1, "--size", 32, "--quiet", "-o", "found")
+    code, said = run("imagine", PHOTO, *words, "--small", 16)
+    assert code == 0 and len(list(Path("found").glob("cut_out_imagined_?.png"))) == 2, said.err
+    code, said = run("imagine", PHOTO, *words)
+    assert code == 2 and "cannot be degraded to 128 px" in said.err
     code, said = run("imagine", "tiny.png", "--aligned", "--count", 1)
     assert code == 2 and "one face alone would pass for the person" in said.err
 

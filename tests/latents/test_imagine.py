@@ -12,13 +12,12 @@ from restore.images.xmp import digital_source_type
 from restore.latents.codes import paint_codes
 from restore.latents.imagine import (
     LABEL,
-    PLAUSIBLE,
+    default_options,
     imagine,
     imagined_metadata,
     labelled,
     most_unlike,
 )
-from restore.latents.invert import InvertOptions
 from restore.latents.soft_degradation import SoftDegradation, painted_size
 from restore.latents.spaces import measure_w, z_of_seeds, z_to_w_plus
 from tests.latents.tiny import mobile
@@ -71,7 +70,7 @@ def test_faces_that_fit_are_found_from_several_starts():
     truth = z_to_w_plus(net, z_of_seeds(net, [5]), 0.7)
     degradation = SoftDegradation(8)
     small = degradation(net.synthesis(truth).clamp(-1, 1))
-    options = InvertOptions(steps=60, weights=PLAUSIBLE)
+    options = default_options(60, False)
     found = list(imagine(net, small, None, degradation, [1, 2], statistics, options))
     assert [face.seed for face in found] == [1, 2]
     for face in found:

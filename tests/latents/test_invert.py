@@ -55,6 +55,20 @@ def test_the_code_itself_is_found_in_w(generator):
     assert error < 0.1 * (w_plus[:, 0] - statistics.mean).norm()
 
 
+def test_steps_along_the_axes_stay_in_their_span():
+    net = mobile()
+    image = known(net)[2]
+    narrow = measure_w(net, 4096, rank=3)
+    options = InvertOptions(steps=30, along_axes=True, weights=PIXELS)
+    start = mean_start(net, 1)
+    found = invert(net, [Target(image)], "w_plus", start, narrow, options)
+    steps = (found.codes.w_plus - start)[0]
+    axes = torch.linalg.qr(narrow.axes.T).Q
+    assert steps.norm() > 0.1
+    torch.testing.assert_close(steps @ axes @ axes.T, steps, atol=1e-4, rtol=1e-3)
+    assert found.losses[-1] < found.losses[0]
+
+
 def test_faces_of_a_batch_do_not_touch_each_other(generator):
     statistics, _, image = known(generator)
     other = known(generator, 6)[2]
