@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from restore.benchmarks.identity_pairs import People, read_people
 from restore.benchmarks.identity_restoring import framed, open_restorer, restored, worn
-from restore.pipeline.reference_choice import FIDELITIES
+from restore.pipeline.reference_choice import FIDELITIES, LEAST_GAIN
 from restore.trust.identity import IdentityEmbedder, cosine
 from restore.trust.references import References, choose_candidate
 
@@ -45,7 +45,7 @@ def references_table(
             made = np.concatenate([restored(runtime, lq, dial) for dial in dials])
             photos = framed(people.crops[np.concatenate([shown, judged])], 256)
             known = References(student.embed(photos[: len(shown)]), ())
-            picks.append(choose_candidate(student.embed(made), known)[0])
+            picks.append(choose_candidate(student.embed(made), known, LEAST_GAIN)[0])
             vectors = teacher.embed(photos[len(shown) :])
             scores.append(cosine(teacher.embed(made)[:, None], vectors[None]).mean(1))
         table = np.stack(scores)

@@ -17,7 +17,10 @@ from restore.pipeline.results import RestoredFace
 from restore.trust.references import References, choose_candidate, read_references
 
 FIDELITIES = (1.0, 0.8, 0.6, 0.4, 0.2)
-"""What is tried; of equal ones the first."""
+"""What is tried; the first stays unless another is closer by LEAST_GAIN."""
+
+LEAST_GAIN = 0.03
+"""Cosine; smaller differences between restorations of one face are the identity network's noise."""
 
 _SIZE = 256  # px of the frame that reference faces are cut to
 _SMALLEST = 16  # px of a photo
@@ -110,5 +113,5 @@ def _chosen(
         if found.restored is not None:
             tried.append((value, found.restored))
     vectors = guard.embedder.embed(ffhq_views([crop for _, crop in tried], guard.template))
-    fidelity, crop = tried[choose_candidate(vectors, references)[0]]
+    fidelity, crop = tried[choose_candidate(vectors, references, LEAST_GAIN)[0]]
     return replace(face, restored=crop, fidelity=fidelity)

@@ -40,17 +40,18 @@ class References:
 
 
 def choose_candidate(
-    candidates: NDArray[np.floating], references: References
+    candidates: NDArray[np.floating], references: References, least_gain: float = 0.0
 ) -> tuple[int, NDArray[np.float32]]:
     """Which of the candidates' vectors [k,d] is closest to the references, and the cosines [k].
 
-    Of equal ones the first; put the one that is wanted without references first. Raises
-    InputError where there is none.
+    The first is the one that is wanted without references: another must come closer by more than
+    `least_gain` (a cosine). Raises InputError where there is none.
     """
     if np.ndim(candidates) != 2 or not len(candidates):
         raise InputError(f"candidates have shape {np.shape(candidates)}; expected [k,d], k >= 1")
     cosines = references.cosines(candidates)
-    return int(np.argmax(cosines)), cosines
+    best = int(np.argmax(cosines))
+    return (best if cosines[best] > cosines[0] + least_gain else 0), cosines
 
 
 def reference_files(folder: str | Path) -> list[Path]:

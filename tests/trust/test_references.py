@@ -65,5 +65,7 @@ def test_the_closest_candidate_is_chosen_and_the_first_of_equals():
     index, cosines = choose_candidate(Colour().embed(faces(RED, BLUE, GREEN, GREEN)), known)
     assert index == 2 and cosines.shape == (4,)
     assert cosines[2] == pytest.approx(1, abs=1e-5) and cosines[0] < 0.1
+    near = Colour().embed(faces(RED, GREEN)) * 0.1 + Colour().embed(faces(GREEN, GREEN))
+    assert choose_candidate(near, known)[0] == 1 and choose_candidate(near, known, 0.1)[0] == 0
     with pytest.raises(InputError, match="candidates"):
         choose_candidate(np.zeros((0, 3)), known)
