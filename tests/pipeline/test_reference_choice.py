@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from restore.cli import main
 from restore.errors import InputError, OptionError
 from restore.pipeline.guard import IdentityGuard
 from restore.pipeline.reference_choice import FIDELITIES, choose_by_references, load_references
@@ -82,3 +83,12 @@ def test_a_folder_guides_a_photo(tmp_path):
     lonely = Restorer(Painter(), FixedDetector(), identity=Thumbnails())
     with pytest.raises(InputError, match="no face"):
         lonely.references(tmp_path)
+
+
+def test_the_command_line_says_what_is_wrong_with_a_folder(tmp_path, capsys):
+    photo = tmp_path / "person.png"
+    cv2.imwrite(str(photo), nobody(128)[..., ::-1])
+    command = ["-i", str(photo), "-o", str(tmp_path / "out"), "--reference", str(tmp_path / "no")]
+    assert main(command) == 2
+    assert "reference photos" in capsys.readouterr().err
+    assert not list(tmp_path.glob("out/**/*.png"))
