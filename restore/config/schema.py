@@ -130,7 +130,7 @@ class Options:
 
     name: str
     model_type: Literal["GFPGANModel", "RestorerModel", "StyleGAN2Model"] | None = None
-    """Told from network_g when not given: StyleGAN2 alone is trained as the prior."""
+    """Told from network_g when not given: a generator alone is trained as the prior."""
     num_gpu: int | Literal["auto"] = "auto"
     """0 trains on the CPU; auto takes what torchrun started, or one GPU where there is one."""
     manual_seed: int = 0
@@ -170,8 +170,6 @@ class Options:
         if self.model_type is not None and wants_prior != is_prior:
             fit = "a StyleGAN2" if wants_prior else "a restorer"
             yield f"network_g.type: found {self.network_g.type!r}; {self.model_type} needs {fit}"
-        if isinstance(self.network_g, MobileStyleGANOptions) and self.train is not None:
-            yield "network_g.type: MobileStyleGAN is a prior that is not trained by itself"
 
     def _train_problems(self, train: TrainOptions) -> Iterable[str]:
         if train.gan_opt is not None and self.network_d is None:
@@ -193,6 +191,9 @@ class Options:
             yield "train.pyramid_loss_weight: MobileRestorer has no side images; expected 0"
         if train.degradation_weight and isinstance(self.network_g, GFPGANOptions):
             yield "train.degradation_weight: GFPGAN's encoders have no such head; expected 0"
+        frozen = isinstance(self.network_g, MobileStyleGANOptions) and self.network_g.freeze_levels
+        if frozen and train.path_reg_weight:
+            yield "train.path_reg_weight: expected 0 with network_g.freeze_levels: w is not trained"
         if self.is_prior and (train.gan_opt is None):
             yield "train.gan_opt: missing; a prior is trained by its discriminator alone"
 

@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restore.checkpoints.load import load_network
+from restore.checkpoints.prior_heads_file import load_prior_heads
 from restore.errors import CheckpointError, InputError
 from restore.latents.spaces import Generator, z_of_seeds, z_to_w_plus
 from restore.networks.mobile_stylegan import MobileStyleGAN, SizeHead
+from restore.networks.prior_heads import PriorHeads
 from restore.networks.stylegan2_generator import StyleGAN2Generator
 
 
@@ -42,29 +44,40 @@ def load_generator(
     return network.requires_grad_(False)
 
 
-def native_sizes(generator: Generator) -> tuple[int, ...]:
-    """The image sizes in px that the generator gives by itself, smallest first.
+def native_sizes(generator: Generator, heads: PriorHeads | None = None) -> tuple[int, ...]:
+    """The image sizes in px that the generator gives by itself or by `heads`, smallest first.
 
     A StyleGAN2 is only ever asked for its full size: its lower levels are unfinished images.
     """
-    return generator.sizes if isinstance(generator, MobileStyleGAN) else (generator.out_size,)
+    if not isinstance(generator, MobileStyleGAN):
+        return (generator.out_size,)
+    return tuple(sorted({*generator.sizes, *(heads.sizes if heads else ())}))
 
 
 @torch.no_grad()
-def render(generator: Generator, w_plus: Tensor, size: int | None = None) -> Tensor:
+def render(
+    generator: Generator,
+    w_plus: Tensor,
+    size: int | None = None,
+    heads: PriorHeads | None = None,
+) -> Tensor:
     """W+ [n,k,w_dim] -> images [n,3,size,size] RGB in [-1,1]; `size` from 16 px to the full one.
 
-    The smallest native size that is large enough is painted and, if it is larger, shrunk.
+    The smallest native size that is large enough is painted and, if it is larger, shrunk. `heads`
+    (`load_prior_heads`) make more sizes native: quicker, and close to the shrunken full picture.
     Raises InputError for a size that the generator cannot give.
     """
     size = generator.out_size if size is None else size
-    sizes = native_sizes(generator)
+    sizes = native_sizes(generator, heads)
     if not 16 <= size <= generator.out_size:
         raise InputError(
             f"size {size} cannot be painted; this generator gives 16 to {generator.out_size} px"
         )
     native = next(s for s in sizes if s >= size)
-    image = generator.synthesis(w_plus, size=native).clamp(-1, 1)
+    if heads is not None and native in heads.sizes:
+        image = heads(cast(MobileStyleGAN, generator), w_plus, native).clamp(-1, 1)
+    else:
+        image = generator.synthesis(w_plus, size=native).clamp(-1, 1)
     if native == size:
         return image
     if native % size == 0:
@@ -86,10 +99,13 @@ def generate_faces(
 ) -> Iterator[np.ndarray]:
     """One face per seed, RGB uint8 [size,size,3], painted one at a time to bound the memory.
 
-    `truncation`: ψ in [0,1], 1 the whole variety, 0 the mean face.
+    `truncation`: ψ in [0,1], 1 the whole variety, 0 the mean face. Below half of the full size the
+    packaged heads paint, where the generator is the packaged prior.
     """
     if not 0 <= truncation <= 1.5:
         raise InputError(f"truncation {truncation} is out of range; expected 0 to 1 (at most 1.5)")
+    small = size is not None and size < generator.out_size // 2
+    heads = load_prior_heads(generator) if small else None
     for seed in seeds:
         w_plus = z_to_w_plus(generator, z_of_seeds(generator, [seed]), truncation)
-        yield to_uint8(render(generator, w_plus, size))[0]
+        yield to_uint8(render(generator, w_plus, size, heads))[0]

@@ -32,10 +32,23 @@ def _run(arguments: argparse.Namespace) -> str:
 
         card = ship_identity(arguments.source, arguments.output, arguments.data)["card"]
         return card
+    if arguments.command == "prior-heads":
+        return _prior_heads(arguments)
     from restore.training.identity_distil import distil
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     return str(distil(arguments.opt, arguments.auto_resume))
+
+
+def _prior_heads(arguments: argparse.Namespace) -> str:
+    from restore.training.prior_heads_ship import make_prior_heads
+    from restore.training.size_heads import SizeHeadOptions
+
+    options = SizeHeadOptions(images=arguments.images, steps=arguments.steps, seed=arguments.seed)
+    reached = make_prior_heads(
+        arguments.model, arguments.output, options, arguments.sizes, arguments.minutes
+    )
+    return "\n".join(f"{size} px: {value:.1f} dB" for size, value in reached.items())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,6 +65,16 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("source", help="identity_latest.safetensors of a distillation")
     command.add_argument("-o", "--output", required=True)
     command.add_argument("--data", required=True, help="one line for the card: what it saw")
+    command = commands.add_parser(
+        "prior-heads", help="small pictures of the prior: train its heads"
+    )
+    command.add_argument("-o", "--output", required=True)
+    command.add_argument("--model", default="default-prior", help="whose heads, by name or file")
+    command.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256], help="in px")
+    command.add_argument("--images", type=int, default=60, help="faces to paint and learn from")
+    command.add_argument("--steps", type=int, default=400)
+    command.add_argument("--minutes", type=float, default=60, help="end the steps after this long")
+    command.add_argument("--seed", type=int, default=0)
     return parser
 
 

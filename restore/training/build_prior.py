@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from restore.config.network_options import StyleGAN2Options
+from torch import nn
+
+from restore.config.network_options import MobileStyleGANOptions, StyleGAN2Options
 from restore.config.schema import Options
 from restore.errors import OptionError
+from restore.networks.mobile_stylegan import MobileStyleGAN
 from restore.training.ada import AdaptiveStrength
 from restore.training.build_networks import build_generator, build_judge, fill_judge, fill_network
 from restore.training.crop_source import framing_of, open_crops, train_set_of
@@ -14,6 +17,7 @@ from restore.training.optimisers import build_optimiser
 from restore.training.precision import stepper_of
 from restore.training.prior_task import PriorPlan, PriorTask
 from restore.training.sample_draws import SampleDraws
+from restore.training.sizes import sizes_of
 from restore.training.task import Trained
 
 
@@ -21,7 +25,7 @@ def build_prior(options: Options, ranks: Ranks) -> PriorTask:
     """The training of a prior."""
     train = options.train
     assert train is not None and train.optim_d is not None and options.network_d is not None
-    assert isinstance(options.network_g, StyleGAN2Options)
+    assert isinstance(options.network_g, (StyleGAN2Options, MobileStyleGANOptions))
     train_set = train_set_of(options)
     device, draws = ranks.device, SampleDraws(options.manual_seed)
     network = build_generator(options.network_g).to(device).train()
@@ -32,19 +36,21 @@ def build_prior(options: Options, ranks: Ranks) -> PriorTask:
         fill_network(network, path.pretrain_network_g, path.param_key_g, strict, "network_g")
     fill_judge(options, judge)
     average = averaged_copy(network)
-    size = train_set.out_size or options.network_g.out_size
-    if size != options.network_g.out_size:
+    lr_mlp, painted = 0.01, sizes_of(options).network
+    if isinstance(options.network_g, StyleGAN2Options):
+        lr_mlp = options.network_g.lr_mlp
+    elif options.network_g.freeze_levels:
+        freeze_levels(network, options.network_g.freeze_levels)
+    size = train_set.out_size or painted
+    if size != painted:
         raise OptionError(
-            f"datasets.train.out_size: found {size}, expected network_g.out_size "
-            f"{options.network_g.out_size}"
+            f"datasets.train.out_size: found {size}, expected network_g.out_size {painted}"
         )
     trained = Trained(
         networks={"net_g": network, "net_d": judge.network},
         averages={"net_g": average},
         optimisers={
-            "net_g": build_optimiser(
-                [network], train.optim_g, options.network_g.lr_mlp, train.net_g_reg_every
-            ),
+            "net_g": build_optimiser([network], train.optim_g, lr_mlp, train.net_g_reg_every),
             "net_d": build_optimiser(
                 [judge.network], train.optim_d, lazy_every=train.net_d_reg_every
             ),
@@ -53,6 +59,7 @@ def build_prior(options: Options, ranks: Ranks) -> PriorTask:
     batch, augment = train_set.batch_size_per_gpu, train.augment
     plan = PriorPlan(
         batch_size=batch,
+        size=size,
         accumulation=train.batch_accumulation,
         ema_decay=train.ema_decay_for(batch * train.batch_accumulation * ranks.world),
         mixing_prob=train.mixing_prob,
@@ -79,3 +86,17 @@ def build_prior(options: Options, ranks: Ranks) -> PriorTask:
         plan,
         strength,
     )
+
+
+def freeze_levels(generator: nn.Module, largest: int) -> None:
+    """Keep the mapping and the levels of a MobileStyleGAN up to `largest` px as they are.
+
+    What moves a head and tells a person from another stays; how skin, hair and light are drawn is
+    trained. `conv_4` and its constant are the level of 4 px.
+    """
+    assert isinstance(generator, MobileStyleGAN)
+    kept: list[nn.Module] = [generator.mapping_layers, generator.conv_4]
+    kept += [generator.blocks[str(size)] for size in generator.levels if size <= largest]
+    for module in kept:
+        module.requires_grad_(False)
+    generator.const.requires_grad_(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import torch
 
@@ -31,16 +32,17 @@ def export_latest(
         f"# {options.name}\n\nA training in progress: {progress.images} images, "
         f"{progress.step} steps, {progress.seconds / 3600:.2f} h. Averaged weights.\n"
     )
-    header = {
+    header: dict[str, Any] = {
         "architecture": named[0],
         "arguments": json.loads(json.dumps(named[1])),
-        "crop_size": size,
         "template": {"name": "ffhq512", "zoom": 1.0, "centre": [256, 256]},
         "range": "-1..1",
         "licence": _LICENCES.get(type(options.network_g), "as its training data and prior"),
         "card": card,
         "training_options_sha256": digest,
     }
+    if size is not None:  # a MobileStyleGAN's follows from its channels
+        header["crop_size"] = size
     average = task.trained.averages["net_g"]
     save_model_file(folder.models / "net_g_latest.safetensors", average, header, torch.float32)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from restore.training.ada import AdaptiveStrength, augment, augment_draws
 from restore.training.distributed import Ranks, summed
 from restore.training.ema import ema_update
-from restore.training.faces_in_frame import CropSource, Framing, place_in_frame
+from restore.training.faces_in_frame import CropSource, FramedFaces, Framing, place_in_frame
 from restore.training.precision import Stepper
 from restore.training.progress import Progress
 from restore.training.restorer_step import Loss
@@ -30,9 +30,10 @@ from restore.training.task import Trained
 
 @dataclass(frozen=True)
 class PriorPlan:
-    """Batch sizes in samples of one rank; intervals in steps."""
+    """Batch sizes in samples of one rank; `size` in px; intervals in steps."""
 
     batch_size: int
+    size: int
     accumulation: int = 1
     ema_decay: float = 0.999
     mixing_prob: float = 0.9
@@ -66,6 +67,7 @@ class PriorTask:
         self.plan = plan
         self.strength = strength
         self.path_mean = torch.zeros((), device=ranks.device)
+        self._masks: dict[int, Tensor] = {}  # of this step's real faces, by their first number
 
     @property
     def samples_per_step(self) -> int:
@@ -85,6 +87,7 @@ class PriorTask:
     def step(self, progress: Progress) -> dict[str, Tensor]:
         """One step of D and of G on the samples that come next; counts them in `progress`."""
         plan = self.plan
+        self._masks.clear()
         micro = [self._numbers(progress, m) for m in range(plan.accumulation)]
         d_due = plan.r1_weight > 0 and progress.step % plan.r1_every == 0
         r1 = plan.r1_weight / 2 * plan.r1_every if d_due else 0.0
@@ -111,12 +114,14 @@ class PriorTask:
         first = progress.images + (micro * self.ranks.world + self.ranks.rank) * size
         return list(range(first, first + size))
 
-    def real(self, numbers: list[int]) -> Tensor:
-        """Real faces [n,3,s,s] in the frame."""
+    def real(self, numbers: list[int]) -> FramedFaces:
+        """Real faces in the frame, with the mask of what they show."""
         crops = self.source.draw(numbers)
-        return place_in_frame(crops, self.framing, self.draws, numbers).gt
+        return place_in_frame(crops, self.framing, self.draws, numbers)
 
     def _augment(self, numbers: list[int], images: Tensor, purpose: str) -> Tensor:
+        """What D sees: black where the real faces' crops end, so that it cannot tell by that."""
+        images = images * self._masks[numbers[0]]
         strength = self.strength.strength
         if strength <= 0:
             return images
@@ -125,20 +130,28 @@ class PriorTask:
     def _d(self, numbers: list[int], r1: float) -> Loss:
         with torch.no_grad():
             latents = draw_latents(self.generator, self.draws, numbers, self.plan.mixing_prob, "d")
-            fake = generated(self.generator, latents)
+            fake = generated(self.generator, latents, self.plan.size)
+        faces = self.real(numbers)
+        self._masks[numbers[0]] = faces.mask  # G's step comes after D's, with the same numbers
         seen = partial(self._augment, numbers)
-        return discriminator_step(self.discriminator, fake, self.real(numbers), seen, r1)
+        return discriminator_step(self.discriminator, fake, faces.gt, seen, r1)
 
     def _g(self, numbers: list[int]) -> Loss:
         latents = draw_latents(self.generator, self.draws, numbers, self.plan.mixing_prob, "g")
         return generator_step(
-            self.generator, self.discriminator, latents, partial(self._augment, numbers)
+            self.generator,
+            self.discriminator,
+            latents,
+            partial(self._augment, numbers),
+            self.plan.size,
         )
 
     def _path(self, numbers: list[int]) -> Loss:
         latents = draw_latents(self.generator, self.draws, numbers, self.plan.mixing_prob, "path")
         weight = self.plan.path_weight * self.plan.path_every
-        loss, self.path_mean = path_step(self.generator, latents, self.path_mean, weight)
+        loss, self.path_mean = path_step(
+            self.generator, latents, self.path_mean, weight, self.plan.size
+        )
         return loss
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from restore.config.data_options import FaceDatasetOptions
 from restore.data.batch import collate
 from restore.data.face_dataset import FaceDataset
 from restore.metrics.table import MetricSuite
+from restore.networks.mobile_stylegan import MobileStyleGAN
 from restore.training.distributed import Ranks
 from restore.training.faces_in_frame import Crops, Framing, place_in_frame
 from restore.training.picture_grid import save_grid
@@ -40,13 +42,13 @@ def validate_prior(
     for numbers in shard(len(dataset), options.batch_size_per_gpu, ranks):
         batch = collate([dataset[n] for n in numbers]).to(ranks.device)
         real = place_in_frame(Crops(batch.gt, batch.mask), framing, draws, numbers)
-        fake = faces_of(generator, draws, numbers, ranks.device)
+        fake = faces_of(generator, draws, numbers, ranks.device, size)
         suite.update(fake, real.gt)
     if sheet is not None and ranks.first and samples > 0:
         columns = min(8, samples)
         rows = max(1, samples // columns)
         grid = [
-            faces_of(generator, draws, list(range(c * rows, (c + 1) * rows)), ranks.device)
+            faces_of(generator, draws, list(range(c * rows, (c + 1) * rows)), ranks.device, size)
             for c in range(columns)
         ]
         save_grid(sheet, grid)
@@ -54,8 +56,12 @@ def validate_prior(
 
 
 def faces_of(
-    generator: nn.Module, draws: SampleDraws, numbers: list[int], device: torch.device
+    generator: nn.Module, draws: SampleDraws, numbers: list[int], device: torch.device, size: int
 ) -> torch.Tensor:
-    """Faces [n,3,s,s] of numbered z."""
-    z = draws.normal("val.z", numbers, generator.z_dim).to(device)  # type: ignore[arg-type]
+    """Faces [n,3,size,size] of numbered z."""
+    z_dim = getattr(generator, "z_dim", generator.w_dim)
+    z = draws.normal("val.z", numbers, z_dim).to(device)  # type: ignore[arg-type]
+    if isinstance(generator, MobileStyleGAN):
+        w_plus = generator.mapping(z)[:, None].expand(-1, generator.num_styles, -1)
+        return F.adaptive_avg_pool2d(generator.synthesis(w_plus), size)
     return generator(z)

@@ -1,31 +1,53 @@
-"""Heads that let the frozen prior give images of 64, 128, 256 and 512 px: fitted, then trained."""
+"""Training of the prior's heads for small pictures, on crops of the features of painted faces."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restore.networks.haar import haar
 from restore.networks.mobile_stylegan import MobileStyleGAN
+from restore.networks.prior_heads import PriorHead, PriorHeads, later_styles
 
 
 @dataclass(frozen=True)
 class SizeHeadOptions:
-    """How the heads are made; counts are images of the prior at its full size."""
+    """How the heads are trained."""
 
-    fit_images: int = 48
-    train_images: int = 1200
-    batch_size: int = 2
-    learning_rate: float = 3e-4  # Adam, on weights for features of unit size; cosine to zero
+    images: int = 60  # faces that are painted once, and seen again and again
+    steps: int = 400  # one face each
+    learning_rate: float = 2e-3  # Adam, as a share of each tensor's own size; down to zero
     warmup_steps: int = 20
-    max_minutes: float = 30.0
+    ema_decay: float = 0.98
+    crop_sizes: Mapping[int, int] | None = None  # size -> px of it that are kept of each face
     seed: int = 0
-    truncation: tuple[float, float] = (0.6, 1.0)  # uniform per sample
+    truncation: tuple[float, float] = (0.6, 1.0)  # uniform per face
+
+    def crop_of(self, size: int) -> int:
+        """px of the crop: enough of the picture, little enough to keep."""
+        return (self.crop_sizes or {128: 64, 256: 96}).get(size, size)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Features [c,h,h] of a level and the shrunken picture [3,h,h] there, float16."""
+
+    features: Tensor
+    target: Tensor
+    top: int
+    left: int
+
+
+@dataclass(frozen=True)
+class PaintedFace:
+    """One code [w_dim] and a crop for every size."""
+
+    w: Tensor
+    crops: Mapping[int, Crop]
 
 
 def draw_w_plus(
@@ -47,110 +69,111 @@ def shrunken(image: Tensor, size: int) -> Tensor:
     return F.avg_pool2d(image, image.shape[-1] // size)
 
 
-class _Taps:
-    """The features that each head reads and what its style comes from, beside the full image."""
-
-    def __init__(self, generator: MobileStyleGAN) -> None:
-        self.generator = generator
-
-    @torch.no_grad()
-    def __call__(self, w_plus: Tensor) -> tuple[dict[int, tuple[Tensor, Tensor, Tensor]], Tensor]:
-        """Codes -> (head size -> features [n,c,size/2,size/2], up style [n,c], w), full image."""
-        g = self.generator
-        styles = g.styles(w_plus)
-        x = g.conv_4(g.const.expand(w_plus.shape[0], -1, -1, -1), styles[0])
-        taps = {}
-        for i, level in enumerate(g.levels):
-            if str(level) in g.heads:
-                taps[level] = (x, styles[1 + 3 * i], w_plus[:, 1 + 3 * i])
-            x = g.blocks[str(level)](x, styles[1 + 3 * i : 4 + 3 * i], None)
-        return taps, g.to_rgb(x, styles[-1])
-
-
-def fit_heads(generator: MobileStyleGAN, options: SizeHeadOptions) -> None:
-    """Least squares of each head's 1x1 weights and bias against the shrunken full-size image."""
+@torch.no_grad()
+def paint_faces(
+    generator: MobileStyleGAN, sizes: Sequence[int], options: SizeHeadOptions
+) -> Iterator[PaintedFace]:
+    """Faces with what the heads learn from, one at a time."""
     draws = torch.Generator().manual_seed(options.seed)
-    taps = _Taps(generator)
-    grams: dict[int, Tensor] = {}
-    rights: dict[int, Tensor] = {}
-    for start in range(0, options.fit_images, options.batch_size):
-        count = min(options.batch_size, options.fit_images - start)
-        features, image = taps(draw_w_plus(generator, count, draws, options.truncation))
-        for size, (x, up_style, _) in features.items():
-            target = haar(shrunken(image, size)).movedim(1, -1).reshape(-1, 12).double()
-            flat = (x * up_style[:, :, None, None]).movedim(1, -1).reshape(-1, x.shape[1])
-            flat = torch.cat([flat, flat.new_ones(len(flat), 1)], 1)
-            gram = (flat.T @ flat).double()
-            grams[size] = grams.get(size, 0) + gram
-            rights[size] = rights.get(size, 0) + flat.double().T @ target
-    for size, gram in grams.items():
-        ridge = 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-        solution = torch.linalg.solve(gram + ridge, rights[size]).float()
-        # Channels differ in size by orders of magnitude; the depthwise step evens them out, so
-        # that the optimiser meets weights of one scale.
-        rms = (gram.diagonal()[:-1] / gram[-1, -1]).sqrt().float().clamp_min(1e-4)
-        head = generator.heads[str(size)]
-        with torch.no_grad():
-            head.depthwise.zero_()[:, 0, 1, 1] = 1 / rms
-            head.weight.copy_((solution[:-1] * rms[:, None]).T[:, :, None, None])
-            head.offset.bias.copy_(solution[-1])
+    for _ in range(options.images):
+        w_plus = draw_w_plus(generator, 1, draws, options.truncation)
+        styles = generator.styles(w_plus)
+        x = generator.conv_4(generator.const, styles[0])
+        crops, features = {}, {}
+        for i, level in enumerate(generator.levels):
+            x = generator.blocks[str(level)](x, styles[1 + 3 * i : 4 + 3 * i], None)
+            if level in sizes:
+                features[level] = x
+        image = generator.to_rgb(x, styles[-1])
+        for size, of_level in features.items():
+            side = options.crop_of(size)
+            top, left = torch.randint(size - side + 1, (2,), generator=draws).tolist()
+            window = (0, slice(None), slice(top, top + side), slice(left, left + side))
+            parts = (of_level[window].half(), shrunken(image, size)[window].half())
+            crops[size] = Crop(parts[0].clone(), parts[1].clone(), top, left)
+        yield PaintedFace(w_plus[0, 0].clone(), crops)
+
+
+def crop_error(generator: MobileStyleGAN, head: PriorHead, w: Tensor, crop: Crop) -> Tensor:
+    """Mean squared error [] of a head on a crop, without the border that the cut spoils."""
+    with torch.no_grad():
+        w_plus = w[None, None].expand(1, generator.num_styles, -1)
+        styles = generator.styles(w_plus)[later_styles(generator, head.size) :]
+    side = crop.features.shape[-1]
+    made = head(crop.features[None].float(), styles, (crop.top, crop.left))[0]
+    target = crop.target.float()
+    if side < head.size:
+        border = 2 * len(head.levels)
+        inside = (..., slice(border, -border), slice(border, -border))
+        made, target = made[inside], target[inside]
+    return F.mse_loss(made, target)
 
 
 def train_heads(
     generator: MobileStyleGAN,
+    heads: PriorHeads,
+    faces: Sequence[PaintedFace],
     options: SizeHeadOptions,
     keep_going: Callable[[], bool] = lambda: True,
-    on_image: Callable[[Tensor, Tensor], None] | None = None,
-) -> Iterator[tuple[int, dict[int, float]]]:
-    """Train all heads on detached features; yields (images seen, size -> mean squared error).
+) -> Iterator[dict[int, float]]:
+    """Train the heads in place; yields size -> mean squared error of each step.
 
-    The generator itself is not touched: its full-size path stays bit-equal. `on_image` gets the
-    codes [n,k,w_dim] and full-size images of each step, so that they can be kept.
+    At the end the heads hold the moving average of their weights. The generator is not touched.
     """
+    average = copy.deepcopy(heads).requires_grad_(False)
+    heads.requires_grad_(True)
+    groups = [{"params": [p], "share": _own_size(p)} for p in heads.parameters()]
+    optimiser = torch.optim.Adam(groups, options.learning_rate, betas=(0.9, 0.99))
     draws = torch.Generator().manual_seed(options.seed + 1)
-    taps = _Taps(generator)
-    heads = {int(size): head for size, head in generator.heads.items()}
-    weights = [weight for head in heads.values() for weight in head.parameters()]
-    optimiser = torch.optim.Adam(weights, options.learning_rate, betas=(0.9, 0.99))
-    steps = max(1, options.train_images // options.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser,
-        lambda step: (
-            min(1.0, (step + 1) / options.warmup_steps)
-            * (0.5 + 0.5 * math.cos(math.pi * step / steps))
-        ),
-    )
-    for step in range(steps):
+    order: list[int] = []
+    for step in range(options.steps):
         if not keep_going():
-            return
-        w_plus = draw_w_plus(generator, options.batch_size, draws, options.truncation)
-        features, image = taps(w_plus)
-        losses = []
-        for size, (x, up_style, w) in features.items():
-            head = heads[size]
-            losses.append(F.mse_loss(head(x, head.style(w, up_style)), shrunken(image, size)))
-        errors = torch.stack(losses)
+            break
+        if not order:
+            order = torch.randperm(len(faces), generator=draws).tolist()
+        face = faces[order.pop()]
+        rising, falling = (step + 1) / options.warmup_steps, (1 - step / options.steps) ** 0.5
+        rate = options.learning_rate * min(rising, falling)
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["share"]
         optimiser.zero_grad(set_to_none=True)
-        # The logarithm gives every size the same say, whatever its error.
-        errors.log().sum().backward()
+        errors = {
+            size: crop_error(generator, heads.heads[str(size)], face.w, crop)
+            for size, crop in face.crops.items()
+        }
+        # The logarithm gives every size and every face the same say, whatever its error.
+        torch.stack(list(errors.values())).log().sum().backward()
         optimiser.step()
-        schedule.step()
-        if on_image is not None:
-            on_image(w_plus, image)
-        yield (step + 1) * options.batch_size, dict(zip(heads, errors.tolist(), strict=True))
+        decay = min(options.ema_decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for kept, new in zip(average.parameters(), heads.parameters(), strict=True):
+                kept.lerp_(new, 1 - decay)
+        yield {size: float(error.detach()) for size, error in errors.items()}
+    heads.load_state_dict(average.state_dict())
+    heads.requires_grad_(False)
 
 
-def head_psnr(generator: MobileStyleGAN, count: int = 16, seed: int = 1234) -> dict[int, float]:
-    """Mean PSNR in dB of each head against the shrunken full-size image, peak 2 ([-1,1])."""
+def _own_size(weight: Tensor) -> float:
+    """Root mean square of what is not zero, so that the optimiser's steps are in proportion."""
+    used = weight.detach()[weight.detach() != 0]
+    return max(float(used.square().mean().sqrt()) if len(used) else 0.0, 0.02)
+
+
+@torch.no_grad()
+def head_psnr(
+    generator: MobileStyleGAN,
+    paint: Callable[[Tensor, int], Tensor],
+    sizes: Sequence[int],
+    count: int = 16,
+    seed: int = 1234,
+) -> dict[int, float]:
+    """Mean PSNR in dB of `paint(w_plus, size)` against the shrunken full-size image, peak 2."""
     draws = torch.Generator().manual_seed(seed)
-    taps = _Taps(generator)
-    errors: dict[int, list[float]] = {}
-    with torch.no_grad():
-        for _ in range(count):
-            features, image = taps(draw_w_plus(generator, 1, draws))
-            for size, (x, up_style, w) in features.items():
-                head = generator.heads[str(size)]
-                made = head(x, head.style(w, up_style))
-                error = F.mse_loss(made, shrunken(image, size)).clamp_min(1e-12)
-                errors.setdefault(size, []).append(float(10 * torch.log10(4 / error)))
+    errors: dict[int, list[float]] = {size: [] for size in sizes}
+    for _ in range(count):
+        w_plus = draw_w_plus(generator, 1, draws)
+        image = generator.synthesis(w_plus)
+        for size in sizes:
+            error = F.mse_loss(paint(w_plus, size), shrunken(image, size)).clamp_min(1e-12)
+            errors[size].append(float(10 * torch.log10(4 / error)))
     return {size: sum(values) / len(values) for size, values in errors.items()}

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from restore.config.network_options import GFPGANOptions, MobileRestorerOptions, StyleGAN2Options
+from restore.config.network_options import (
+    GFPGANOptions,
+    MobileRestorerOptions,
+    MobileStyleGANOptions,
+    StyleGAN2Options,
+)
 from restore.config.schema import Options
 from restore.errors import OptionError
 
@@ -23,6 +28,8 @@ def sizes_of(options: Options) -> Sizes:
     wanted = block.out_size if block is not None else None
     if isinstance(options.network_g, MobileRestorerOptions):
         size = options.network_g.crop_size
+    elif isinstance(options.network_g, MobileStyleGANOptions):
+        size = options.network_g.trained_size
     elif isinstance(options.network_g, (GFPGANOptions, StyleGAN2Options)):
         size = options.network_g.out_size
     elif wanted is None:

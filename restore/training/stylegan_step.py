@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restore.losses.adversarial import (
@@ -14,6 +15,7 @@ from restore.losses.adversarial import (
     path_length_penalty,
     r1_penalty,
 )
+from restore.networks.mobile_stylegan import MobileStyleGAN
 from restore.training.restorer_step import Loss, frozen
 from restore.training.sample_draws import SampleDraws
 
@@ -39,12 +41,12 @@ def draw_latents(
 ) -> Latents:
     """Codes of the samples `numbers`; with chance `mixing_prob` two codes cross over at a layer."""
     device = next(generator.parameters()).device
-    z_dim = generator.z_dim
-    w = generator.map_latents(draws.normal(f"{purpose}.z", numbers, z_dim).to(device))  # type: ignore[operator, arg-type]
+    z_dim = getattr(generator, "z_dim", generator.w_dim)
+    w = generator.mapping(draws.normal(f"{purpose}.z", numbers, z_dim).to(device))  # type: ignore[operator, arg-type]
     k: int = generator.num_styles  # type: ignore[assignment]
     w_plus = w[:, None].expand(-1, k, -1)
     if mixing_prob > 0:
-        second = generator.map_latents(draws.normal(f"{purpose}.z2", numbers, z_dim).to(device))  # type: ignore[operator, arg-type]
+        second = generator.mapping(draws.normal(f"{purpose}.z2", numbers, z_dim).to(device))  # type: ignore[operator, arg-type]
         at = torch.tensor([_crossover(draws, purpose, n, mixing_prob, k) for n in numbers])
         late = torch.arange(k)[None] >= at[:, None]
         w_plus = torch.where(late.to(device)[:, :, None], second[:, None], w_plus)
@@ -57,30 +59,36 @@ def _crossover(draws: SampleDraws, purpose: str, number: int, prob: float, layer
     return int(rng.integers(1, layers)) if rng.random() < prob else layers
 
 
-def generated(generator: nn.Module, latents: Latents) -> Tensor:
-    """Images [n,3,s,s] with fresh noise."""
+def generated(generator: nn.Module, latents: Latents, size: int) -> Tensor:
+    """Images [n,3,size,size] with fresh noise; a MobileStyleGAN has its own, and is shrunk."""
+    if isinstance(generator, MobileStyleGAN):
+        return F.adaptive_avg_pool2d(generator.synthesis(latents.w_plus), size)
     return generator.synthesis(latents.w_plus, noise=latents.noise)  # type: ignore[operator]
 
 
 def generator_step(
-    generator: nn.Module, discriminator: nn.Module, latents: Latents, augment: Augment
+    generator: nn.Module,
+    discriminator: nn.Module,
+    latents: Latents,
+    augment: Augment,
+    size: int,
 ) -> Loss:
-    """G: -log sigmoid(D(G(z))). Also moves the generator's running mean of w."""
+    """G: -log sigmoid(D(G(z))). Also moves the running mean of w, where w is trained."""
     with frozen([discriminator]):
-        image = generated(generator, latents)
+        image = generated(generator, latents, size)
         logits = discriminator(augment(image, "ada.g"))
         loss = generator_loss(logits).mean()
-    with torch.no_grad():
+    if latents.w.requires_grad:
         generator.w_mean.lerp_(latents.w.detach().float().mean(0), 0.005)  # type: ignore[operator]
     return loss, {"l_g": loss, "fake_score": logits.detach().float().mean()}
 
 
 def path_step(
-    generator: nn.Module, latents: Latents, mean_length: Tensor, weight: float
+    generator: nn.Module, latents: Latents, mean_length: Tensor, weight: float, size: int
 ) -> tuple[Loss, Tensor]:
     """The path length regulariser, in float32; also the new running mean of lengths []."""
     with torch.autocast(latents.w_plus.device.type, enabled=False):
-        image = generated(generator, latents)
+        image = generated(generator, latents, size)
         penalty, new_mean = path_length_penalty(image, latents.w_plus, mean_length, latents.noise)
     loss = weight * penalty.mean()
     return (loss, {"l_g_path": penalty.mean(), "path_length": new_mean}), new_mean

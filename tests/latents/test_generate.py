@@ -11,6 +11,7 @@ from restore.latents.__main__ import main
 from restore.latents.generate import generate_faces, load_generator, native_sizes, render, to_uint8
 from restore.latents.sheets import GAP, grid_sheet
 from restore.latents.spaces import z_of_seeds, z_to_w_plus
+from restore.networks.prior_heads import PriorHeads
 from tests.latents.tiny import FAMILIES, MOBILE_ARGUMENTS, mobile, stylegan2
 
 
@@ -49,6 +50,22 @@ def test_whole_factors_are_block_means():
     w_plus = z_to_w_plus(net, z_of_seeds(net, [1]))
     expected = torch.nn.functional.avg_pool2d(net.synthesis(w_plus).clamp(-1, 1), 2)
     torch.testing.assert_close(render(net, w_plus, 16), expected)
+
+
+def test_heads_make_a_size_native_and_leave_the_larger_ones_alone(monkeypatch):
+    net = mobile()
+    net.heads = torch.nn.ModuleDict()
+    heads = PriorHeads((32, 16, 8, 8), (16,))
+    heads.start_from(net)
+    heads.requires_grad_(False)
+    w_plus = z_to_w_plus(net, z_of_seeds(net, [1]))
+    assert native_sizes(net, heads) == (16, 32, 64)
+    expected = heads(net, w_plus, 16).clamp(-1, 1)
+    assert torch.equal(render(net, w_plus, 16, heads), expected)
+    for size in (32, 64):
+        assert torch.equal(render(net, w_plus, size, heads), render(net, w_plus, size))
+    monkeypatch.setattr("restore.latents.generate.load_prior_heads", lambda generator: heads)
+    assert np.array_equal(next(generate_faces(net, [1], size=16)), to_uint8(expected)[0])
 
 
 @pytest.mark.parametrize("size", [8, 65, 1024])

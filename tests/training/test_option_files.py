@@ -6,13 +6,18 @@ import csv
 
 import numpy as np
 import pytest
+import torch
+import yaml
 
 from restore.config.degradation_options import DegradationOptions
+from restore.latents.generate import load_generator
+from restore.latents.generator_file import save_generator
+from restore.networks.mobile_stylegan import MobileStyleGAN
 from restore.train import main
 from restore.training.recipes import mixture_of
 from restore.training.state import load_state
 from tests.conftest import ROOT
-from tests.training.tiny import crops, loss_networks
+from tests.training.tiny import crops, loss_networks, write
 
 
 @pytest.fixture
@@ -60,6 +65,35 @@ def test_option_file_runs_and_resumes(name, workplace):
     if name != "tiny_prior_cpu":
         assert "val/psnr" in {row["name"] for row in rows if row["kind"] == "val"}
         assert list((root / "visualization").glob("val_*.png"))
+
+
+def test_the_prior_is_fine_tuned_above_its_frozen_levels(workplace):
+    net = MobileStyleGAN((16, 16, 16, 8), w_dim=16, num_mapping=2)
+    save_generator(workplace / "prior.safetensors", net, "tiny")
+    block = {
+        "type": "MobileStyleGAN", "channels": [16, 16, 16, 8], "w_dim": 16, "num_mapping": 2,
+        "head_sizes": [], "load_path": "prior.safetensors", "out_size": 32, "freeze_levels": 8,
+    }  # fmt: skip
+    options = yaml.safe_load((ROOT / "options" / "finetune_prior_cpu.yml").read_text("utf-8"))
+    options["network_g"] = block
+    options["network_d"] |= {"out_size": 32, "narrow": 0.03125}
+    options["train"] |= {"total_iter": 2, "precision": "fp32"}
+    options["datasets"]["train"] |= {"dataroot_gt": "datasets/tiny/crops.npy", "out_size": 32}
+    del options["datasets"]["train"]["source_weights"]
+    assert main(["-opt", str(write(workplace, options))]) == 0
+    path = workplace / "experiments" / "finetune_prior_cpu" / "models" / "net_g_latest.safetensors"
+    tuned = load_generator(path).state_dict()
+    start = load_generator(workplace / "prior.safetensors").state_dict()
+    moved = {name for name in start if not torch.allclose(start[name], tuned[name], atol=1e-7)}
+    kept = ("mapping_layers.", "w_mean", "const", "conv_4.", "blocks.8.")
+    assert moved and not any(name.startswith(kept) for name in moved)
+    assert {"to_rgb.weight", "blocks.16.conv1.pointwise", "blocks.32.up.affine.bias"} <= moved
+
+
+def test_a_frozen_mapping_has_no_path_length(workplace, capsys):
+    file = str(ROOT / "options" / "finetune_prior_cpu.yml")
+    assert main(["-opt", file, "--force_yml", "train:path_reg_weight=2"]) == 1
+    assert "train.path_reg_weight: expected 0" in capsys.readouterr().err
 
 
 def test_a_named_recipe_may_count_its_pixels_at_another_size():

@@ -1,105 +1,138 @@
-"""Heads for lower sizes: the fit solves its least squares, training improves, the rest is still."""
+"""Heads for small pictures: the start is near, training comes nearer, the generator is still."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from restore.checkpoints.model_file import save_model_file
+from restore.checkpoints.prior_heads_file import load_prior_heads
+from restore.latents.generator_file import save_generator
 from restore.networks.mobile_stylegan import MobileStyleGAN
+from restore.networks.prior_heads import PriorHeads
+from restore.training.__main__ import main
 from restore.training.size_heads import (
     SizeHeadOptions,
+    crop_error,
     draw_w_plus,
-    fit_heads,
     head_psnr,
+    paint_faces,
     shrunken,
     train_heads,
 )
+from tests.latents.tiny import stylegan2
 
+CHANNELS = (16, 16, 16, 8)
+ARGUMENTS = {"channels": list(CHANNELS), "w_dim": 8, "num_mapping": 2}
 OPTIONS = SizeHeadOptions(
-    fit_images=8, train_images=80, batch_size=4, learning_rate=3e-3, warmup_steps=2
+    images=6, steps=60, learning_rate=1e-2, warmup_steps=5, crop_sizes={16: 12}
 )
 
 
 def tiny():
     torch.manual_seed(3)
-    return MobileStyleGAN((16, 16, 8), w_dim=8, num_mapping=2, head_sizes=(8, 16)).eval()
+    return MobileStyleGAN(CHANNELS, w_dim=8, num_mapping=2).eval().requires_grad_(False)
 
 
-def test_the_fit_beats_every_small_change_of_it():
-    net = tiny()
-    fit_heads(net, OPTIONS)
-    draws = torch.Generator().manual_seed(OPTIONS.seed)
-    batches = [draw_w_plus(net, 4, draws, OPTIONS.truncation) for _ in range(2)]
-    w_plus = torch.cat(batches).detach()
-    with torch.no_grad():
-        target = shrunken(net.synthesis(w_plus), 16)
-        head = net.heads["16"]
+def heads_of(net):
+    heads = PriorHeads(CHANNELS, (8, 16))
+    heads.start_from(net)
+    return heads.requires_grad_(False)
 
-        def error():
-            return F.mse_loss(net.synthesis(w_plus, size=16), target).item()
 
-        best = error()
-        assert best < target.var().item()
-        for seed in range(4):
-            change = torch.randn(
-                head.weight.shape, generator=torch.Generator().manual_seed(seed)
-            ).mul_(0.02 * head.weight.std())
-            head.weight += change
-            assert error() > best
-            head.weight -= change
+def psnr(net, heads):
+    return head_psnr(net, lambda w_plus, size: heads(net, w_plus, size), heads.sizes, count=4)
 
 
 def test_training_improves_the_heads_and_touches_nothing_else():
     net = tiny()
-    fit_heads(net, OPTIONS)
-    before = {k: v.clone() for k, v in net.state_dict().items()}
-    fitted = head_psnr(net, count=6)
-    seen = [images for images, _ in train_heads(net, OPTIONS)]
-    assert seen == list(range(4, 81, 4))
-    trained = head_psnr(net, count=6)
-    assert set(trained) == {8, 16}
-    assert all(trained[size] > fitted[size] for size in trained), (fitted, trained)
+    heads = heads_of(net)
+    before, started = {k: v.clone() for k, v in net.state_dict().items()}, psnr(net, heads)
+    faces = list(paint_faces(net, heads.sizes, OPTIONS))
+    errors = list(train_heads(net, heads, faces, OPTIONS))
+    assert len(errors) == 60 and set(errors[0]) == {8, 16}
+    trained = psnr(net, heads)
+    assert all(trained[size] > started[size] + 1 for size in trained), (started, trained)
     for name, value in net.state_dict().items():
-        if not name.startswith("heads."):
-            assert torch.equal(value, before[name]), name
+        assert torch.equal(value, before[name]), name
 
 
-def test_training_stops_when_it_is_told_to_and_hands_out_its_images():
+def test_training_stops_when_it_is_told_to():
     net = tiny()
-    taken = []
-    steps = train_heads(
-        net, OPTIONS, keep_going=lambda: len(taken) < 3, on_image=lambda w, x: taken.append((w, x))
-    )
-    assert len(list(steps)) == 3
-    w_plus, image = taken[0]
-    torch.testing.assert_close(net.synthesis(w_plus), image)
+    heads = heads_of(net)
+    faces = list(paint_faces(net, heads.sizes, OPTIONS))
+    seen = []
+    for errors in train_heads(net, heads, faces, OPTIONS, lambda: len(seen) < 3):
+        seen.append(errors)
+    assert len(seen) == 3
+
+
+def test_a_crop_is_judged_as_the_whole_picture_is():
+    net = tiny()
+    net.blocks["32"].conv1.noise.normal_()  # a crop must meet the noise of its own place
+    heads = heads_of(net)
+    draws = torch.Generator().manual_seed(OPTIONS.seed)
+    w_plus = draw_w_plus(net, 1, draws, OPTIONS.truncation)
+    face = next(paint_faces(net, heads.sizes, replace(OPTIONS, images=1)))
+    assert torch.equal(face.w, w_plus[0, 0])
+    crop = face.crops[16]
+    assert crop.features.shape == (16, 12, 12) and crop.target.shape == (3, 12, 12)
+    made, target = heads(net, w_plus, 16)[0], shrunken(net.synthesis(w_plus), 16)[0]
+    top, left = crop.top + 2, crop.left + 2  # two convolutions: two pixels of border
+    inside = (slice(None), slice(top, top + 8), slice(left, left + 8))
+    expected = F.mse_loss(made[inside], target[inside])
+    found = crop_error(net, heads.heads["16"], face.w, crop)
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=1e-5)
 
 
 def test_codes_are_truncated_towards_the_mean():
     net = tiny()
     net.w_mean.normal_()
     draws = [torch.Generator().manual_seed(1) for _ in range(2)]
-    full = draw_w_plus(net, 3, draws[0]).detach()
-    half = draw_w_plus(net, 3, draws[1], (0.5, 0.5)).detach()
+    full = draw_w_plus(net, 3, draws[0])
+    half = draw_w_plus(net, 3, draws[1], (0.5, 0.5))
     assert full.shape == (3, net.num_styles, 8)
     torch.testing.assert_close(half - net.w_mean, 0.5 * (full - net.w_mean))
     assert torch.equal(full[:, 0], full[:, -1])
 
 
-def test_psnr_of_a_perfect_head_is_capped_and_of_a_poor_one_low():
+def test_psnr_of_the_shrunken_picture_itself_is_capped():
     net = tiny()
-    with torch.no_grad():
-        for head in net.heads.values():
-            head.weight.zero_()
-            head.branch.zero_()
-    poor = head_psnr(net, count=2)
-    fit_heads(net, OPTIONS)
-    assert all(head_psnr(net, count=2)[size] > value for size, value in poor.items())
+    same = head_psnr(net, lambda w_plus, size: shrunken(net.synthesis(w_plus), size), (8, 16), 2)
+    assert all(
+        value == pytest.approx(10 * torch.log10(torch.tensor(4e12)).item())
+        for value in same.values()
+    )
 
 
 def test_shrinking_is_the_mean_of_blocks():
     image = torch.arange(16.0).reshape(1, 1, 4, 4).expand(1, 3, 4, 4)
     assert shrunken(image, 2)[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
-    assert shrunken(image, 4) is not None
     assert torch.equal(shrunken(image, 4), image)
-    with pytest.raises((RuntimeError, ZeroDivisionError)):
-        shrunken(image, 8)
+
+
+def test_the_command_writes_heads_of_that_generator_alone(tmp_path, capsys):
+    model, path = tmp_path / "prior.safetensors", tmp_path / "heads.safetensors"
+    net = tiny()
+    save_model_file(model, net, {"architecture": "mobile_stylegan", "arguments": ARGUMENTS})
+    call = ["prior-heads", "-o", str(path), "--model", str(model), "--images", "2", "--steps", "3"]
+    assert main([*call, "--sizes", "8", "16"]) == 0
+    assert "8 px: " in capsys.readouterr().out
+    heads = load_prior_heads(net, path)
+    assert heads is not None and heads.sizes == (8, 16)
+    net.to_rgb.bias.add_(0.5)
+    assert load_prior_heads(net, path) is None
+    assert load_prior_heads(net, tmp_path / "none.safetensors") is None
+
+
+def test_what_has_no_such_heads_is_refused_in_one_line(tmp_path, capsys):
+    model, path = tmp_path / "prior.safetensors", tmp_path / "heads.safetensors"
+    save_generator(model, stylegan2(), "a tiny StyleGAN2")
+    call = ["prior-heads", "-o", str(path), "--model", str(model)]
+    assert main(call) == 2
+    assert "holds no MobileStyleGAN" in capsys.readouterr().err
+    save_generator(model, tiny(), "a tiny prior")
+    assert main([*call, "--sizes", "32"]) == 2
+    assert "sizes [32]: expected some of [8, 16]" in capsys.readouterr().err
+    assert not path.exists()
