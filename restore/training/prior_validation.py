@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from restore.config.data_options import FaceDatasetOptions
@@ -18,6 +17,7 @@ from restore.training.distributed import Ranks
 from restore.training.faces_in_frame import Crops, Framing, place_in_frame
 from restore.training.picture_grid import save_grid
 from restore.training.sample_draws import SampleDraws
+from restore.training.stylegan_step import shrunken_picture
 from restore.training.validation import merged_over_ranks, shard
 
 
@@ -63,5 +63,5 @@ def faces_of(
     z = draws.normal("val.z", numbers, z_dim).to(device)  # type: ignore[arg-type]
     if isinstance(generator, MobileStyleGAN):
         w_plus = generator.mapping(z)[:, None].expand(-1, generator.num_styles, -1)
-        return F.adaptive_avg_pool2d(generator.synthesis(w_plus), size)
+        return shrunken_picture(generator, w_plus, size)
     return generator(z)

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from restore.checkpoints.model_file import save_model_file
+from restore.checkpoints.prior_heads_file import load_prior_heads
 from restore.errors import CheckpointError, InputError
 from restore.latents.__main__ import main
 from restore.latents.generate import generate_faces, load_generator, native_sizes, render, to_uint8
@@ -66,6 +67,24 @@ def test_heads_make_a_size_native_and_leave_the_larger_ones_alone(monkeypatch):
         assert torch.equal(render(net, w_plus, size, heads), render(net, w_plus, size))
     monkeypatch.setattr("restore.latents.generate.load_prior_heads", lambda generator: heads)
     assert np.array_equal(next(generate_faces(net, [1], size=16)), to_uint8(expected)[0])
+
+
+def test_the_packaged_heads_are_the_packaged_priors():
+    net = load_generator()
+    heads = load_prior_heads(net)
+    assert heads is not None and heads.sizes == (64, 128, 256)
+    w_plus = z_to_w_plus(net, z_of_seeds(net, [3]))
+    full = render(net, w_plus)
+    assert torch.equal(full, net.synthesis(w_plus).clamp(-1, 1))
+    for size, wanted in ((64, 28), (128, 31), (256, 35)):
+        error = (render(net, w_plus, size, heads) - shrunk(full, size)).square().mean()
+        assert 10 * torch.log10(4 / error) > wanted, size
+    net.to_rgb.bias.add_(0.1)  # another generator: its pictures are not these heads'
+    assert load_prior_heads(net) is None
+
+
+def shrunk(full, size):
+    return torch.nn.functional.avg_pool2d(full, full.shape[-1] // size)
 
 
 @pytest.mark.parametrize("size", [8, 65, 1024])

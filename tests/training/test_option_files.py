@@ -16,6 +16,7 @@ from restore.networks.mobile_stylegan import MobileStyleGAN
 from restore.train import main
 from restore.training.recipes import mixture_of
 from restore.training.state import load_state
+from restore.training.stylegan_step import shrunken_picture
 from tests.conftest import ROOT
 from tests.training.tiny import crops, loss_networks, write
 
@@ -88,6 +89,14 @@ def test_the_prior_is_fine_tuned_above_its_frozen_levels(workplace):
     kept = ("mapping_layers.", "w_mean", "const", "conv_4.", "blocks.8.")
     assert moved and not any(name.startswith(kept) for name in moved)
     assert {"to_rgb.weight", "blocks.16.conv1.pointwise", "blocks.32.up.affine.bias"} <= moved
+
+
+@pytest.mark.parametrize("size", [16, 32, 64])
+def test_a_priors_picture_is_the_full_one_shrunk(size):
+    net = MobileStyleGAN((16, 16, 16, 8), w_dim=16, num_mapping=2, head_sizes=(16, 32))
+    w_plus = torch.randn(2, net.num_styles, 16)
+    expected = torch.nn.functional.adaptive_avg_pool2d(net.synthesis(w_plus), size)
+    torch.testing.assert_close(shrunken_picture(net, w_plus, size), expected)
 
 
 def test_a_frozen_mapping_has_no_path_length(workplace, capsys):
