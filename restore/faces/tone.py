@@ -12,6 +12,7 @@ from restore.faces.warp import Image
 
 _BINS = 24
 _LOOSEST = 0.012  # of 0..1: 3 of 255. Least spread of 64 colour faces: 0.016 (benchmark "trust")
+_LOOSEST_AROUND = 0.024  # toned prints with stains reach 0.017; a tinted print's clothes 0.031
 _SMOOTH = 1.2  # bins: tones next to each other are alike
 
 
@@ -20,11 +21,13 @@ class ToneCurve:
     """Chroma as a function of luma: what a gray, sepia or otherwise toned photo is made of.
 
     chroma: [bins,2] float32, mean B - Y and R - Y at each luma of 0..1. spread: standard deviation
-    of the photo's chroma around it; what is left is noise, or colour.
+    of the photo's chroma around it; what is left is noise, or colour. around: the same of all of
+    the crop around its own curve: a pale face in coloured clothes is no monochrome photo.
     """
 
     chroma: NDArray[np.float32]
     spread: float
+    around: float = 0.0
 
     @property
     def gray(self) -> bool:
@@ -34,7 +37,7 @@ class ToneCurve:
     @property
     def monochrome(self) -> bool:
         """Whether one tone explains the photo, so that colours in it would be invented."""
-        return self.spread <= _LOOSEST
+        return self.spread <= _LOOSEST and self.around <= _LOOSEST_AROUND
 
     def apply(self, face: FloatImage) -> FloatImage:
         """A face [h,w,3] RGB float32 in about 0..1 with its luma and this tone's chroma.
@@ -60,6 +63,7 @@ def tone_curve(crop: Image, inside: NDArray[np.bool_] | None = None) -> ToneCurv
     unit = to_unit(crop)
     if (unit[..., 0] == unit[..., 1]).all() and (unit[..., 1] == unit[..., 2]).all():
         return ToneCurve(np.zeros((_BINS, 2), np.float32), 0.0)
+    around = 0.0 if inside is None else tone_curve(crop).spread
     luma = unit @ LUMA
     chroma = np.stack([unit[..., 2] - luma, unit[..., 0] - luma], axis=2)
     sigma = max(crop.shape[:2]) / 64
@@ -73,7 +77,7 @@ def tone_curve(crop: Image, inside: NDArray[np.bool_] | None = None) -> ToneCurv
     means = [_filled(total, count) for total in totals]
     curve = np.stack(means, axis=1).astype(np.float32)
     left = chroma - curve[where]
-    return ToneCurve(curve, float(np.sqrt((left**2).mean(0).sum())))
+    return ToneCurve(curve, float(np.sqrt((left**2).mean(0).sum())), around)
 
 
 def _filled(total: NDArray[np.float64], count: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -52,3 +52,14 @@ def test_a_red_mouth_in_a_sepia_face_takes_its_tone():
     # without the curve the fine chroma match takes away most of it already
     left = (from_unit(matched, np.dtype(np.uint8)).astype(int) - toned)[mouth].mean((0, 1))
     assert np.ptp(left) < 0.5 * np.ptp((reddish.astype(int) - toned)[mouth].mean((0, 1)))
+
+
+def test_a_toned_face_in_coloured_clothes_is_no_monochrome_photo():
+    toned = np.repeat((nobody(256).mean(2, keepdims=True)), 3, axis=2) * np.array([1, 0.9, 0.7])
+    crop = toned.astype(np.uint8)
+    face = np.zeros((256, 256), bool)
+    face[:176] = True
+    assert tone_curve(crop, face).monochrome
+    crop[180:, :128] = (40, 90, 200)
+    assert tone_curve(crop, face).spread < 0.012
+    assert not tone_curve(crop, face).monochrome
