@@ -101,7 +101,7 @@ def _run(
     from tqdm import tqdm
 
     from restore.pipeline.assemble import load_restorer
-    from restore.pipeline.run import run_jobs
+    from restore.pipeline.overlap import ahead_of, run_overlapped
     from restore.pipeline.report import write_record
     from restore.report.run_page import run_page
 
@@ -115,6 +115,7 @@ def _run(
         options.bg_upsampler,
         options.bg_tile,
         options.identity_network,
+        options.precision,
     )
     restorer.guard.require(run_options.trust)
     if options.reference is not None:
@@ -131,7 +132,8 @@ def _run(
             _page_path(options), restorer, run_options, model, len(jobs), options.resume
         )
         watch = closing.enter_context(page)
-        for outcome in run_jobs(restorer, jobs, run_options, watch):
+        ahead = ahead_of(restorer.runtime) if options.ahead is None else options.ahead
+        for outcome in run_overlapped(restorer, jobs, run_options, watch, ahead):
             write_record(report, {**outcome.record, "model": model, "scale": run_options.scale})
             outcomes.append(outcome)
             bar.update()

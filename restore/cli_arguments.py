@@ -67,6 +67,12 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         help="default: %(default)s",
     )
     add("--threads", type=int, help="of the network; default: the backend's choice")
+    add(
+        "--precision",
+        default="auto",
+        choices=["auto", "float32", "bfloat16", "float16"],
+        help="of the network; auto: bfloat16 where the CPU has it, float16 on a GPU",
+    )
     add("--detector", default="default", metavar="NAME_OR_FILE", help="default: %(default)s")
     fetching = parser.add_mutually_exclusive_group()
     fetching.add_argument(
@@ -147,6 +153,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         "face before and after; default: report.html in the output folder")  # fmt: skip
     add("--no-ai-label", action="store_true", help="write no XMP digitalSourceType that says that "
         "a model made some of the photo")  # fmt: skip
+    add("--ahead", type=int, metavar="N", help="photos restored at once while one is written; "
+        "0: one after the other; default: by the machine")  # fmt: skip
     add("--quiet", action="store_true", help="errors only")
 
 

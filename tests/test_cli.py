@@ -29,7 +29,8 @@ FLAGS = {
     "--download", "--recursive", "--resume", "--overwrite", "--min_score", "--min_face",
     "--max_faces", "--allow_color", "--quality", "--subsampling", "--report-json", "--quiet",
     "--report", "--no-ai-label", "--colorize", "--identity", "--identity_threshold",
-    "--identity_network", "--no_gentle", "--restore_good", "--no_detail", "--grain", "--seed",
+    "--precision", "--ahead", "--identity_network", "--no_gentle", "--restore_good",
+    "--no_detail", "--grain", "--seed", "--reference",
 }  # fmt: skip
 
 
@@ -101,7 +102,9 @@ def test_options_reach_the_loader_and_the_writer(fake, photos, tmp_path):
     assert run("-i", photos / "b.png", "-o", out, "-v", "1.3", "--device", "cuda:1", "--backend",
                "torch", "--detector", "yunet:x.onnx", "--download", "--threads", 3, "--ext", "jpg",
                "--suffix", "new", "--bg_tile", 7, "--bg_upsampler", "x.pth") == 0  # fmt: skip
-    assert fake == [("gfpgan-v1.3", "cuda:1", "torch", "yunet:x.onnx", False, 3, "x.pth", 7, None)]
+    assert fake == [
+        ("gfpgan-v1.3", "cuda:1", "torch", "yunet:x.onnx", False, 3, "x.pth", 7, None, "auto")
+    ]
     assert (out / "restored_imgs/b_new.jpg").is_file()
     assert (out / "restored_faces/b_00_new.png").is_file()
 

@@ -1,11 +1,10 @@
-"""Seconds per face: a model in every backend against a plain GFPGAN-size network, in one run."""
+"""Seconds: a face in every backend against plain GFPGAN in one run, and photos stage by stage."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -15,8 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from restore.benchmarks.photo_stages import STAGES_SIZES, stage_table
+from restore.benchmarks.timing import Run, convolution_rate, count_gflop, time_in_turn
 from restore.errors import RestoreError
+from restore.runtime.export_check import image_psnr
 from restore.runtime.onnx_runtime import cpu_count
+from restore.runtime.precision import cpu_has_bfloat16
 from restore.runtime.select import load_runtime
 
 REFERENCE = "plain GFPGAN"
@@ -28,12 +31,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     threads = options.threads or cpu_count()
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            report = measure(options, threads, Path(folder))
+        if not options.no_faces:
+            with tempfile.TemporaryDirectory() as folder:
+                report = measure(options, threads, Path(folder))
+            print(json.dumps(report, indent=2) if options.json else format_table(report))
+        if options.photo is not None:
+            print(stage_table(options.photo, options.model or "default", options.megapixels))
     except RestoreError as error:
         print(f"speed: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(report, indent=2) if options.json else format_table(report))
     return 0
 
 
@@ -44,68 +50,72 @@ def measure(options: argparse.Namespace, threads: int, folder: Path) -> dict[str
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     report: dict[str, Any] = {"threads": threads, "repeats": options.repeats, "skipped": {}}
-    report["gflop_per_second"] = convolution_rate(options.repeats)
-    runs: dict[str, Callable[[], object]] = {}
+    rate = convolution_rate(options.repeats)
+    report["gflop_per_second"], report["gflop_per_cpu_second"] = rate["wall"], rate["cpu"]
+    if cpu_has_bfloat16():
+        report["bfloat16"] = convolution_rate(options.repeats, "bfloat16")["wall"]
+    runs: dict[str, Run] = {}
     gflop: dict[str, float] = {}
     if not options.no_reference:
-        network = plain_gfpgan(options.size)
-        lq = torch.rand(1, 3, options.size, options.size) * 2 - 1
-        runs[REFERENCE], gflop[REFERENCE] = _eager(network, lq), count_gflop(network, lq)
-        if options.gfpgan:
-            path = _write_gfpgan(network, options.size, folder)
-            _add_model(path, "GFPGAN size", options, threads, runs, gflop, report)
+        _add_reference(options, threads, folder, runs, gflop, report)
     if options.model is not None:
         _add_model(_find(options.model), "model", options, threads, runs, gflop, report)
-    report["rows"] = _time_in_turn(runs, options.repeats)
+    report["rows"] = time_in_turn(runs, options.repeats)
     for name, row in report["rows"].items():
         row["gflop"] = gflop[name]
         row["share_of_rate"] = gflop[name] / row["min"] / report["gflop_per_second"]
+        row["share_of_cpu_rate"] = gflop[name] / row["cpu"] / report["gflop_per_cpu_second"]
+        row |= report.get("psnr", {}).get(name, {})
     return report
 
 
-def plain_gfpgan(size: int = 512) -> Any:
-    """GFPGAN clean, channel multiplier 2, random weights: eager float32, NCHW, nothing tuned."""
-    from restore.networks.gfpgan_encoder import build_gfpgan
-
-    return build_gfpgan(out_size=size).eval().requires_grad_(False)
-
-
-def convolution_rate(repeats: int) -> float:
-    """GFLOP/s of a 3x3 convolution, 256 channels, 64 px, NHWC float32: the machine's measure."""
+def _add_reference(
+    options: argparse.Namespace,
+    threads: int,
+    folder: Path,
+    runs: dict[str, Run],
+    gflop: dict[str, float],
+    report: dict[str, Any],
+) -> None:
     import torch
-    import torch.nn.functional as F
 
-    x = torch.rand(1, 256, 64, 64).to(memory_format=torch.channels_last)
-    weight = torch.rand(256, 256, 3, 3).to(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        row = _time_in_turn({"conv": lambda: F.conv2d(x, weight, padding=1)}, 4 * repeats)["conv"]
-    return 2 * 9 * 256 * 256 * 64 * 64 / row["min"] / 1e9
+    from restore.benchmarks.plain_gfpgan import PlainGFPGAN, random_gfpgan
 
+    network = random_gfpgan(options.size)
+    plain = PlainGFPGAN(network)
+    lq = torch.from_numpy(_crop(options.size)).permute(0, 3, 1, 2) / 127.5 - 1
+    lq = lq.contiguous()
 
-def count_gflop(network: Any, *inputs: Any) -> float:
-    """GFLOP of one pass: two for each multiplication and addition of convolutions and products."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
+    def run() -> object:
+        with torch.inference_mode():
+            return plain(lq)
 
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        network(*inputs)
-    return counter.get_total_flops() / 1e9
+    runs[REFERENCE], gflop[REFERENCE] = run, count_gflop(network, lq)
+    if options.gfpgan:
+        path = _write_gfpgan(network, options.size, folder)
+        _add_model(path, "GFPGAN size", options, threads, runs, gflop, report)
 
 
 def format_table(report: dict[str, Any]) -> str:
     """The report as text; ratios are against the plain network of the same run."""
     rows = report["rows"]
+    narrow = f", {report['bfloat16']:.0f} in bfloat16" if "bfloat16" in report else ""
     lines = [
         f"{report['threads']} threads, {report['repeats']} repeats; 3x3 convolutions at "
-        f"{report['gflop_per_second']:.0f} GFLOP/s (torch, NHWC, float32)",
-        f"{'':<28}{'min s':>8}{'median s':>10}{'cpu s':>8}{'GFLOP':>8}{'of rate':>9}{'ratio':>8}",
+        f"{report['gflop_per_second']:.0f} GFLOP/s (torch, NHWC, float32{narrow}), "
+        f"{report['gflop_per_cpu_second']:.0f} per second of a core",
+        f"{'':<34}{'min s':>8}{'median':>8}{'cpu s':>8}{'GFLOP':>8}{'of rate':>9}{'ratio':>8}"
+        f"{'by cpu':>8}{'dB':>7}",
     ]
     for name, row in rows.items():
-        ratio = f"{rows[REFERENCE]['min'] / row['min']:.1f}x" if REFERENCE in rows else ""
+        ratios = ["", ""]
+        if REFERENCE in rows:
+            ratios = [f"{rows[REFERENCE][key] / row[key]:.1f}x" for key in ("min", "cpu")]
+        psnr = f"{row['psnr']:.1f}" if "psnr" in row else ""
+        share = max(row["share_of_rate"], row["share_of_cpu_rate"])
         lines.append(
-            f"{name:<28}{row['min']:>8.3f}{row['median']:>10.3f}{row['cpu']:>8.3f}"
-            f"{row['gflop']:>8.1f}{row['share_of_rate']:>9.2f}{ratio:>8}"
+            f"{name:<34}{row['min']:>8.3f}{row['median']:>8.3f}{row['cpu']:>8.3f}"
+            f"{row['gflop']:>8.1f}{share:>9.2f}{ratios[0]:>8}{ratios[1]:>8}{psnr:>7}"
         )
     lines += [f"{name}: not measured: {reason}" for name, reason in report["skipped"].items()]
     return "\n".join(lines)
@@ -116,46 +126,61 @@ def _add_model(
     label: str,
     options: argparse.Namespace,
     threads: int,
-    runs: dict[str, Callable[[], object]],
+    runs: dict[str, Run],
     gflop: dict[str, float],
     report: dict[str, Any],
 ) -> None:
-    """Add a model file in every backend that can run it; others are listed with the reason."""
+    """Add a model file in every backend and precision that can run it, or the reason."""
     import torch
 
     from restore.checkpoints.load import load_network
 
-    cost: float | None = None
-    for backend in options.backends.split(","):
-        name = f"{label}, {backend}"
+    network = load_network(path).requires_grad_(False)
+    size: int | None = None
+    exact: np.ndarray | None = None
+    for backend, precision in _variants(options):
+        name = f"{label}, {backend}, {precision}"
         start = time.perf_counter()
         try:
-            runtime = load_runtime(path, backend, "cpu", threads, options.precision)
+            runtime = load_runtime(path, backend, "cpu", threads, precision)
         except RestoreError as error:
             report["skipped"][name] = str(error)
             continue
         report.setdefault("load_seconds", {})[name] = time.perf_counter() - start
-        size = runtime.crop_size
-        crop = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
-        if cost is None:
-            cost = count_gflop(
-                load_network(path).requires_grad_(False), torch.zeros(1, 3, size, size)
-            )
+        if size is None:
+            size = runtime.crop_size
+            cost = count_gflop(network, torch.zeros(1, 3, size, size))
+        crop = _crop(size)
         runs[name], gflop[name] = _bound(runtime.run, crop), cost
+        image = runtime.run(crop, 1.0)[0] / 127.5 - 1
+        if exact is None and precision == "float32":
+            exact = image
+        elif exact is not None:
+            report.setdefault("psnr", {})[name] = {"psnr": min(image_psnr(image, exact), 99.9)}
 
 
-def _bound(run: Callable[..., object], crop: np.ndarray) -> Callable[[], object]:
+def _variants(options: argparse.Namespace) -> list[tuple[str, str]]:
+    wanted = options.precisions.split(",")
+    narrow = cpu_has_bfloat16() or "bfloat16" not in wanted
+    return [
+        (backend, precision)
+        for precision in wanted
+        for backend in options.backends.split(",")
+        if not (backend == "onnxruntime" and precision != "float32")
+        and (narrow or precision != "bfloat16")
+    ]
+
+
+def _crop(size: int) -> np.ndarray:
+    """uint8 [1,size,size,3] of smooth patches: the spectrum of a photo rather than of noise."""
+    import cv2
+
+    coarse = np.random.default_rng(0).integers(0, 256, (size // 32, size // 32, 3), np.uint8)
+    return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC))[None]
+
+
+def _bound(run: Callable[..., object], crop: np.ndarray) -> Run:
     return lambda: run(crop, 1.0)
-
-
-def _eager(network: Any, lq: Any) -> Callable[[], object]:
-    import torch
-
-    def run() -> object:
-        with torch.inference_mode():
-            return network(lq)
-
-    return run
 
 
 def _write_gfpgan(network: Any, size: int, folder: Path) -> Path:
@@ -181,40 +206,29 @@ def _find(model: str) -> Path:
     return Path(model) if os.path.isfile(model) else locate_model(model)
 
 
-def _time_in_turn(
-    runs: dict[str, Callable[[], object]], repeats: int
-) -> dict[str, dict[str, float]]:
-    """Each of `runs` once per repeat, after a warm-up: min and median of wall time, min of CPU."""
-    wall: dict[str, list[float]] = {name: [] for name in runs}
-    cpu: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run()
-    for _ in range(repeats):
-        for name, run in runs.items():
-            begin, used = time.perf_counter(), time.process_time()
-            run()
-            wall[name].append(time.perf_counter() - begin)
-            cpu[name].append(time.process_time() - used)
-    return {
-        name: {
-            "min": min(wall[name]),
-            "median": statistics.median(wall[name]),
-            "cpu": min(cpu[name]),
-        }
-        for name in runs
-    }
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("restore.benchmarks speed", description=__doc__)
     add = parser.add_argument
+    add("--photo", type=Path, help="a photo with a face: adds the table of stages")
+    add(
+        "--megapixels",
+        type=float,
+        nargs="+",
+        default=list(STAGES_SIZES),
+        help="sizes of the photos in that table; default: %(default)s",
+    )
+    add("--no-faces", action="store_true", help="the table of stages alone")
     add("--model", default="default", help="model file or name; default: %(default)s")
     add("--no-model", dest="model", action="store_const", const=None, help="only the GFPGAN size")
     add("--backends", default=",".join(BACKENDS), help="default: %(default)s")
     add("--gfpgan", action="store_true", help="the GFPGAN-size network in the backends, too")
     add("--no-reference", action="store_true", help="no plain GFPGAN-size network, no ratios")
     add("--size", type=int, default=512, help="crop of the GFPGAN-size network; default 512")
-    add("--precision", default="float32", help="float32 or, where the CPU has it, bfloat16")
+    add(
+        "--precisions",
+        default="float32,bfloat16",
+        help="bfloat16 only where the CPU has it; default: %(default)s",
+    )
     add("--threads", type=int, help="default: all cores")
     add("--repeats", type=int, default=5, help="default: %(default)s")
     add("--json", action="store_true", help="print JSON instead of a table")

@@ -1,0 +1,140 @@
+"""Measures of a face from its picture: turn, smile, light, glasses, hair, age; one number each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from restore.latents.age import AgeRegression
+from restore.latents.face_regions import mesh_points, patches
+
+_LUMA = (0.299, 0.587, 0.114)
+
+MEASURES = {
+    "yaw": "turn of the head in degrees, from the mesh's depths; above 0 towards the image's right",
+    "pitch": "nod of the head in degrees, from the mesh's depths; above 0 downwards",
+    "smile": "lift of the mouth's corners over its middle plus its width, in widths of the face",
+    "mouth_open": "gap between the lips over the height of the face",
+    "eyes_open": "height of the eyes over their width",
+    "light_side": "(right - left) / sum of the cheeks' luminance; above 0 lit from the right",
+    "skin_light": "luminance of cheeks and forehead, 0..1",
+    "glasses": "horizontal edges on the bridge of the nose and under the eyes over those of skin",
+    "hair_light": "luminance of the hair above the forehead, 0..1",
+    "hair_length": "how much what lies beside cheeks and jaw differs from what is behind, 0..1",
+    "background_light": "luminance of the upper corners, 0..1",
+    "age": "years, by a regression fitted on photos of known age",
+}
+"""Names of the measures and what they say."""
+
+
+@dataclass(frozen=True)
+class FaceMeter:
+    """The networks that the measures need: a face mesh, and an age regression or none."""
+
+    mesh: nn.Module
+    age: AgeRegression | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The measures that it gives."""
+        return tuple(n for n in MEASURES if n != "age" or self.age is not None)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """FFHQ-frame faces [n,3,s,s] RGB in [-1,1] -> measures [n] by name, float32.
+
+        `presence`, the mesh's own logit that there is a face, comes along.
+        """
+        points, presence = mesh_points(self.mesh, images)
+        measured = {**geometry(points), **shades(images, points), "presence": presence}
+        if self.age is not None:
+            measured["age"] = self.age.years(images)
+        return measured
+
+
+def geometry(points: Tensor) -> dict[str, Tensor]:
+    """Pose and expression of mesh points [n,468,3]."""
+    p = points.float()
+
+    def apart(a: int, b: int) -> Tensor:
+        return (p[:, a] - p[:, b]).norm(dim=1)
+
+    across, up = p[:, 454] - p[:, 234], p[:, 10] - p[:, 152]
+    width, height = across.norm(dim=1), up.norm(dim=1)
+    down = -up / height[:, None]
+    lips = (p[:, 13] + p[:, 14]) / 2
+    corners = (p[:, 61] + p[:, 291]) / 2
+    lift = ((lips - corners) * down).sum(1) / width
+    eyes = (apart(159, 145) / apart(33, 133) + apart(386, 374) / apart(362, 263)) / 2
+    return {
+        "yaw": torch.rad2deg(torch.atan2(across[:, 2], across[:, 0])),
+        "pitch": torch.rad2deg(torch.atan2(up[:, 2], -up[:, 1])),
+        "smile": lift + 0.5 * apart(61, 291) / width,
+        "mouth_open": apart(13, 14) / height,
+        "eyes_open": eyes,
+    }
+
+
+def luminance(images: Tensor) -> Tensor:
+    """RGB in [-1,1] with the channels third from the end -> luminance 0..1 without them."""
+    weights = images.new_tensor(_LUMA)[:, None, None]
+    return ((images + 1) / 2 * weights).sum(-3)
+
+
+def shades(images: Tensor, points: Tensor) -> dict[str, Tensor]:
+    """Light, glasses and hair of images [n,3,s,s] with mesh points [n,468,3]."""
+    p = points[..., :2].float()
+    across, up = p[:, 454] - p[:, 234], p[:, 10] - p[:, 152]
+    unit = across.norm(dim=1)  # the face's width
+
+    def seen(centres: list[Tensor], radius: float, count: int = 9) -> Tensor:
+        return patches(images, torch.stack(centres, 1), radius * unit, count)
+
+    cheeks = luminance(seen([p[:, 50], p[:, 280], p[:, 151]], 0.07)).mean((2, 3))
+    left, right = cheeks[:, 0], cheeks[:, 1]
+    crown = seen([p[:, 10] + k * up for k in (0.12, 0.18)], 0.05)
+    hair = crown.flatten(3).median(3).values.mean(1)  # [n,3]
+    corners = torch.tensor([[28.0, 28.0], [484.0, 28.0]]).to(p).expand(len(p), -1, -1)
+    background = patches(images, corners, 24 + 0 * unit).flatten(3).mean(3)  # [n,2,3]
+    return {
+        "light_side": (right - left) / (right + left + 1e-3),
+        "skin_light": cheeks.mean(1),
+        "glasses": _frames(images, p, unit),
+        "hair_light": luminance(hair[:, :, None, None])[:, 0, 0],
+        "hair_length": _beside_neck(images, p, across, up),
+        "background_light": luminance(background[..., None, None])[..., 0, 0].mean(1),
+    }
+
+
+def _frames(images: Tensor, p: Tensor, unit: Tensor) -> Tensor:
+    """Horizontal edges where a pair of glasses has its bridge and lower rims, over the cheek's."""
+    bridge = (p[:, 168] + p[:, 6]) / 2
+    rims = [p[:, 230], p[:, 450]]
+    places = torch.stack([bridge, *rims, p[:, 50], p[:, 280]], 1)
+    light = luminance(patches(images, places, 0.075 * unit, 15))  # [n,5,15,15]
+    smooth = F.avg_pool2d(light, (1, 5), stride=1)  # along the rim: hair and pores cancel
+    edges = (smooth[:, :, 2:] - smooth[:, :, :-2]).abs().amax(2).mean(2)
+    contrast = light.mean((2, 3)).clamp_min(0.05)
+    strength = edges / contrast
+    return strength[:, 0] + 0.5 * strength[:, 1:3].mean(1) - 0.5 * strength[:, 3:].mean(1)
+
+
+def _beside_neck(images: Tensor, p: Tensor, across: Tensor, up: Tensor) -> Tensor:
+    """How far the colours beside cheeks and jaw are from those further out at the same height.
+
+    Hair that hangs down there differs from what is behind the head; short hair leaves it in view.
+    """
+    near, far = [], []
+    for side, jaw in ((-1, 234), (1, 454)):
+        for k in (0.1, 0.25, 0.4, 0.55):
+            place = p[:, jaw] + side * 0.07 * across - k * up
+            near.append(place)
+            edge = torch.full_like(place[:, 0], 12.0 if side < 0 else 500.0)
+            far.append(torch.stack([edge, place[:, 1]], 1))
+    radius = 0.05 * across.norm(dim=1)
+    seen = patches(images, torch.stack([*near, *far], 1), radius).flatten(3).mean(3)
+    beside, behind = seen.split(len(near), dim=1)
+    return ((beside - behind).norm(dim=-1) / 0.5).clamp(max=1).mean(1)
