@@ -30,6 +30,7 @@ EXTRAS = {
     "peers": ["torch>=2.4", "spandrel>=0.4"],
     "ray": ["ray[data]>=2.9"],
     "ui": ["gradio>=6"],
+    "clip": ["torch>=2.4", "open_clip_torch>=2.24"],
     "film": ["imageio-ffmpeg>=0.5"],
 }
 EXTRAS["test"] = [
