@@ -60,9 +60,8 @@ def run_batch(plan: Plan, options: WorkerOptions, cluster: Cluster) -> Iterator[
 
 
 # Read by Ray when it is imported. Nothing is sent to anybody; a local cluster is for this machine
-# only (on Linux Ray would listen on its outer address, this variable's name notwithstanding); a
-# busy machine is waited for.
-SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "180"}
+# only (on Linux Ray would listen on its outer address, this variable's name notwithstanding).
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
