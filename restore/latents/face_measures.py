@@ -23,7 +23,7 @@ MEASURES = {
     "skin_light": "luminance of cheeks and forehead, 0..1",
     "glasses": "horizontal edges on the bridge of the nose and under the eyes over those of skin",
     "hair_light": "luminance of the hair above the forehead, 0..1",
-    "hair_length": "how much what lies beside cheeks and jaw differs from what is behind, 0..1",
+    "hair_length": "how far the colours beside jaw and neck are from what is behind, RGB of -1..1",
     "background_light": "luminance of the upper corners, 0..1",
     "age": "years, by a regression fitted on photos of known age",
 }
@@ -125,11 +125,11 @@ def _frames(images: Tensor, p: Tensor, unit: Tensor) -> Tensor:
 def _beside_neck(images: Tensor, p: Tensor, across: Tensor, up: Tensor) -> Tensor:
     """How far the colours beside cheeks and jaw are from those further out at the same height.
 
-    Hair that hangs down there differs from what is behind the head; short hair leaves it in view.
+    Long hair differs there from what is behind the head; short hair leaves that in view.
     """
     near, far = [], []
     for side, jaw in ((-1, 234), (1, 454)):
-        for k in (0.1, 0.25, 0.4, 0.55):
+        for k in (0.3, 0.45, 0.6, 0.75):
             place = p[:, jaw] + side * 0.07 * across - k * up
             near.append(place)
             edge = torch.full_like(place[:, 0], 12.0 if side < 0 else 500.0)
@@ -137,4 +137,4 @@ def _beside_neck(images: Tensor, p: Tensor, across: Tensor, up: Tensor) -> Tenso
     radius = 0.05 * across.norm(dim=1)
     seen = patches(images, torch.stack([*near, *far], 1), radius).flatten(3).mean(3)
     beside, behind = seen.split(len(near), dim=1)
-    return ((beside - behind).norm(dim=-1) / 0.5).clamp(max=1).mean(1)
+    return (beside - behind).norm(dim=-1).mean(1)

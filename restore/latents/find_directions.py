@@ -76,12 +76,16 @@ class Check:
     def does_what_it_says(self, held: Sequence[str], one_sided: bool = False) -> bool:
         """Its measure rises with strength, in nearly all faces, and by more than held ones do.
 
-        At least half a deviation for each unit; `one_sided` judges strengths above 0 alone.
+        At least half a deviation for each unit. `one_sided` judges strengths above 0 alone, and
+        asks only that the trait is there.
         """
         pairs = list(zip(self.strengths, self.own, strict=True))
-        steps = [(0.0, 0.0), *(p for p in pairs if p[0] > 0)] if one_sided else pairs
-        rising = all(a[1] < b[1] for a, b in pairwise(steps))
-        slope = (steps[-1][1] - steps[0][1]) / (steps[-1][0] - steps[0][0])
+        if one_sided:  # there or not: no more of it at 2 than at 1
+            steps = [p for p in pairs if p[0] > 0]
+            rising, slope = all(own > 0 for _, own in steps), steps[-1][1] / steps[-1][0]
+        else:
+            rising = all(a[1] < b[1] for a, b in pairwise(pairs))
+            slope = (pairs[-1][1] - pairs[0][1]) / (pairs[-1][0] - pairs[0][0])
         aside = max((abs(self.others[name]) for name in held if name in self.others), default=0.0)
         right = self.right_up if one_sided else self.right
         return rising and right >= 0.9 and slope >= 0.5 and aside < slope
