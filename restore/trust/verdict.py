@@ -39,10 +39,10 @@ class Evidence:
 class Limits:
     """Where the statuses begin. Origin: `python -m restore.benchmarks trust` (docs/trust.md)."""
 
-    good_eyes: float = 60.0
-    """Least px between the eyes of a face that may be left as it is; 60 px are a FFHQ frame of
-    244 px. Smaller faces are small, not good: who has them restored wants detail at the size that
-    they are enlarged to, also where each pixel is sharp (prints scanned small, scratches)."""
+    good_eyes: float = 40.0
+    """Least px between the eyes of a face that may be left as it is. 40 px are a FFHQ frame of
+    163 px; smaller faces can be sharp and still want detail when they are enlarged (by eye, on
+    small old prints)."""
     good_blur: tuple[float, float] = (1.65, 0.7)
     """a + b * side / 512 px: edges of lids and lips have a width of their own. Above it lie 5 % of
     clean crops (256 and 512 px) and 97 % of those that the recipe `gfpgan` made."""
