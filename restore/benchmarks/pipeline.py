@@ -1,129 +1,135 @@
-"""Whole photos: start-up, the first written photo, seconds per stage, growth and peak memory."""
+"""The command line: start-up, the first photo, and a folder: utilisation and memory."""
 
 from __future__ import annotations
 
 import argparse
-import resource
+import json
+import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from restore.benchmarks.photo_stages import composed_photo, face_crop
 from restore.pipeline.restorer import Restorer
+from restore.runtime.onnx_runtime import cpu_count
 
-# (megapixels, faces) of the composed photos
-SIZES = ((0.3, 1), (2.0, 4), (12.0, 1), (12.0, 4), (12.0, 10), (12.0, 20), (48.0, 10))
-IMPORT_LINE = "import time; t = time.perf_counter(); import restore; print(time.perf_counter() - t)"
-
-
-def composed_photo(face: np.ndarray, megapixels: float, count: int) -> np.ndarray:
-    """A 4:3 photo uint8 [h,w,3] with `count` copies of a face crop [s,s,3] on a grid."""
-    import cv2
-
-    height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
-    width = round(height * 4 / 3)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    photo = np.stack([120 + 40 * x / width, 130 + 30 * y / height, 110 + 0 * x], -1)
-    photo = photo.astype(np.uint8)
-    columns = int(np.ceil(np.sqrt(count * 4 / 3)))
-    rows = int(np.ceil(count / columns))
-    side = int(min(width / columns, height / rows) * 0.85)
-    resized = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
-    for i in range(count):
-        top = int((i // columns + 0.5) * height / rows - side / 2)
-        left = int((i % columns + 0.5) * width / columns - side / 2)
-        photo[top : top + side, left : left + side] = resized
-    return photo
+IMPORT = "import restore"
+LOAD = (
+    "import restore.cli; from restore.pipeline.assemble import load_restorer; load_restorer({!r})"
+)
+COUNTS = (1, 1, 2, 1, 4)  # faces of the photos of the folder, over and over
+MEGAPIXELS = (0.3, 2.0, 0.3, 5.0, 1.0)
 
 
-class PeakMemory:
-    """Highest resident memory in MB above that at entry, sampled every 5 ms (Linux)."""
+@dataclass(frozen=True)
+class Spent:
+    """What a command took: wall and processor seconds, peak memory in MB."""
 
-    def __enter__(self) -> PeakMemory:
-        self.base = self.peak = _resident()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.005):
-            self.peak = max(self.peak, _resident())
+    wall: float
+    cpu: float
+    megabytes: float
 
     @property
-    def megabytes(self) -> float:
-        """The rise above the start."""
-        return self.peak - self.base
+    def utilisation(self) -> float:
+        """Cores kept busy, of all that this process may use."""
+        return self.cpu / self.wall / cpu_count()
 
 
-def _resident() -> float:
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    return pages * resource.getpagesize() / 1e6
+_WATCH = """import json, resource, subprocess, sys, time
+start = time.perf_counter()
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+wall, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([code, wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3]))"""
 
 
-def start_up(photo: Path, model: str) -> dict[str, float]:
-    """Seconds of `import restore`, and from command start to exit with one photo; best of 3."""
-    imports, commands = [], []
-    for _ in range(3):
-        line = subprocess.run(
-            [sys.executable, "-c", IMPORT_LINE], capture_output=True, text=True, check=True
-        )
-        imports.append(float(line.stdout))
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "restore", "-i", str(photo), "-o", folder]
-            start = time.perf_counter()
-            subprocess.run([*command, "--model", model, "--quiet"], check=True)
-            commands.append(time.perf_counter() - start)
-    return {"import restore": min(imports), "command to exit, one photo": min(commands)}
+def spent_by(command: Sequence[str]) -> Spent:
+    """Run a command to its end; CalledProcessError where it fails.
+
+    A small process starts and watches it: Linux counts the starter's memory to the started.
+    """
+    watch = [sys.executable, "-c", _WATCH, *command]
+    said = subprocess.run(watch, stdout=subprocess.PIPE, check=True).stdout
+    code, wall, cpu, megabytes = json.loads(said)
+    if code:
+        raise subprocess.CalledProcessError(code, list(command))
+    return Spent(wall, cpu, megabytes)
 
 
-def stages(restorer: Restorer, face: np.ndarray, scale: float) -> list[str]:
-    """One markdown row per photo size: seconds per stage, peak memory."""
-    names = ("detect", "align", "network", "background", "paste")
-    rows = [
-        f"| megapixels | faces put | found | {' | '.join(names)} | total s | peak MB |",
-        "|" + "---|" * (len(names) + 5),
-    ]
-    for megapixels, count in SIZES:
-        photo = composed_photo(face, megapixels, count)
-        with PeakMemory() as memory:
-            done = restorer.restore(photo, scale=scale)
-        cells = " | ".join(f"{done.timings.get(name, 0.0):.2f}" for name in names)
+def start_up(photo: Path, model: str, repeats: int = 3) -> dict[str, Spent]:
+    """Cold starts, each in a new process: import, import and load, command with one photo."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        commands = {
+            "python -c pass": [sys.executable, "-c", "pass"],
+            IMPORT: [sys.executable, "-c", IMPORT],
+            "import of the command line, model loaded": [sys.executable, "-c", LOAD.format(model)],
+            "command to exit, one photo": [
+                sys.executable, "-m", "restore", "-i", str(photo), "-o", folder, "--overwrite",
+                "--model", model, "--quiet", "-s", "1",
+            ],
+        }  # fmt: skip
+        for name, command in commands.items():
+            found[name] = min(
+                (spent_by(command) for _ in range(repeats)), key=lambda spent: spent.wall
+            )
+    return found
+
+
+def write_folder(folder: Path, photo: Path, model: str, count: int) -> None:
+    """`count` JPEG photos of several sizes with the face of `photo`, one to four times."""
+    import cv2
+
+    face = face_crop(Restorer.load(model), photo)
+    for i in range(count):
+        target = folder / f"{i:04d}.jpg"
+        kind = i % len(COUNTS)
+        if i >= len(COUNTS):
+            shutil.copyfile(folder / f"{kind:04d}.jpg", target)
+            continue
+        pixels = composed_photo(face, MEGAPIXELS[kind], COUNTS[kind])
+        cv2.imwrite(str(target), pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+
+
+def folder_rows(photo: Path, model: str, count: int) -> list[str]:
+    """A folder one after the other and overlapped, in this order twice: the better of each."""
+    rows = ["| folder | seconds | cpu s | cores busy | peak MB |", "|---|---|---|---|---|"]
+    with tempfile.TemporaryDirectory() as place:
+        source = Path(place, "in")
+        source.mkdir()
+        write_folder(source, photo, model, count)
+        best: dict[str, Spent] = {}
+        for _ in range(2):
+            for ahead in ("0", "2"):
+                command = [
+                    sys.executable, "-m", "restore", "-i", str(source), "-o", f"{place}/out",
+                    "--overwrite", "-s", "1", "--model", model, "--quiet", "--ahead", ahead,
+                ]  # fmt: skip
+                spent = spent_by(command)
+                if ahead not in best or spent.wall < best[ahead].wall:
+                    best[ahead] = spent
+    for ahead, spent in best.items():
+        how = "one after the other" if ahead == "0" else f"--ahead {ahead}"
         rows.append(
-            f"| {megapixels} | {count} | {len(done.faces)} | {cells} | {done.seconds:.2f} "
-            f"| {memory.megabytes:.0f} |"
+            f"| {count} photos, {how} | {spent.wall:.1f} | {spent.cpu:.1f} "
+            f"| {100 * spent.utilisation:.0f} % | {spent.megabytes:.0f} |"
         )
-        print(rows[-1], file=sys.stderr)
     return rows
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print start-up times and the table of stages."""
+    """Print start-up times and, with --folder, a run over so many photos."""
     parser = argparse.ArgumentParser(prog="python -m restore.benchmarks pipeline")
-    parser.add_argument("photo", type=Path, help="a photo with a face, for the start-up")
+    parser.add_argument("photo", type=Path, help="a photo with a face")
     parser.add_argument("--model", default="default")
-    parser.add_argument("--backend", default="auto")
-    parser.add_argument("-s", "--upscale", type=float, default=1.0)
-    arguments = parser.parse_args(argv)
-    for name, seconds in start_up(arguments.photo, arguments.model).items():
-        print(f"{name}: {seconds:.2f} s")
-    start = time.perf_counter()
-    restorer = Restorer.load(arguments.model, backend=arguments.backend)
-    print(f"Restorer.load: {time.perf_counter() - start:.2f} s")
-    face = next(
-        (f for f in restorer.restore(arguments.photo, scale=1).faces if f.crop is not None), None
-    )
-    if face is None or face.crop is None:
-        print(f"no face in {arguments.photo}", file=sys.stderr)
-        return 1
-    print("\n".join(stages(restorer, face.crop, arguments.upscale)))
+    parser.add_argument("--folder", type=int, metavar="N", help="a folder of N photos, too")
+    parser.add_argument("--repeats", type=int, default=3, help="of each start; default 3")
+    options = parser.parse_args(argv)
+    print("| start | seconds | cpu s | peak MB |\n|---|---|---|---|")
+    for name, spent in start_up(options.photo, options.model, options.repeats).items():
+        print(f"| {name} | {spent.wall:.2f} | {spent.cpu:.2f} | {spent.megabytes:.0f} |")
+    if options.folder:
+        print("\n" + "\n".join(folder_rows(options.photo, options.model, options.folder)))
     return 0

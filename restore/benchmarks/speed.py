@@ -59,7 +59,7 @@ def measure(options: argparse.Namespace, threads: int, folder: Path) -> dict[str
     if not options.no_reference:
         _add_reference(options, threads, folder, runs, gflop, report)
     if options.model is not None:
-        _add_model(_find(options.model), "model", options, threads, runs, gflop, report)
+        _add_model(find_model(options.model), "model", options, threads, runs, gflop, report)
     report["rows"] = time_in_turn(runs, options.repeats)
     for name, row in report["rows"].items():
         row["gflop"] = gflop[name]
@@ -83,7 +83,7 @@ def _add_reference(
 
     network = random_gfpgan(options.size)
     plain = PlainGFPGAN(network)
-    lq = torch.from_numpy(_crop(options.size)).permute(0, 3, 1, 2) / 127.5 - 1
+    lq = torch.from_numpy(smooth_crop(options.size)).permute(0, 3, 1, 2) / 127.5 - 1
     lq = lq.contiguous()
 
     def run() -> object:
@@ -92,7 +92,7 @@ def _add_reference(
 
     runs[REFERENCE], gflop[REFERENCE] = run, count_gflop(network, lq)
     if options.gfpgan:
-        path = _write_gfpgan(network, options.size, folder)
+        path = write_gfpgan(network, options.size, folder)
         _add_model(path, "GFPGAN size", options, threads, runs, gflop, report)
 
 
@@ -150,7 +150,7 @@ def _add_model(
         if size is None:
             size = runtime.crop_size
             cost = count_gflop(network, torch.zeros(1, 3, size, size))
-        crop = _crop(size)
+        crop = smooth_crop(size)
         runs[name], gflop[name] = _bound(runtime.run, crop), cost
         image = runtime.run(crop, 1.0)[0] / 127.5 - 1
         if exact is None and precision == "float32":
@@ -171,7 +171,7 @@ def _variants(options: argparse.Namespace) -> list[tuple[str, str]]:
     ]
 
 
-def _crop(size: int) -> np.ndarray:
+def smooth_crop(size: int) -> np.ndarray:
     """uint8 [1,size,size,3] of smooth patches: the spectrum of a photo rather than of noise."""
     import cv2
 
@@ -183,7 +183,8 @@ def _bound(run: Callable[..., object], crop: np.ndarray) -> Run:
     return lambda: run(crop, 1.0)
 
 
-def _write_gfpgan(network: Any, size: int, folder: Path) -> Path:
+def write_gfpgan(network: Any, size: int, folder: Path, graph: bool = True) -> Path:
+    """`network` as a model file in `folder`, with its graph unless told otherwise."""
     import torch
 
     from restore.checkpoints.model_file import save_model_file
@@ -196,11 +197,13 @@ def _write_gfpgan(network: Any, size: int, folder: Path) -> Path:
         "crop_size": size,
     }
     save_model_file(path, network, header, torch.float32)
-    export_model(path)
+    if graph:
+        export_model(path)
     return path
 
 
-def _find(model: str) -> Path:
+def find_model(model: str) -> Path:
+    """A file as it is, a name through the table of models."""
     from restore.checkpoints.download import locate_model
 
     return Path(model) if os.path.isfile(model) else locate_model(model)
