@@ -86,6 +86,7 @@ def export_precision(
 def _write(content: bytes, output: Path) -> None:
     part = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(content)
         os.replace(part, output)
     except OSError as error:

@@ -263,7 +263,10 @@ class GraphBuilder:
         """The model. `inputs`: name -> shape; `outputs`: name -> (value, shape); all float32."""
         helper, proto = self._onnx.helper, self._onnx.TensorProto
         for name, (value, _) in outputs.items():
-            self._add("Identity", [value], [name], {})
+            if self._half:
+                self._add("Cast", [value], [name], {"to": proto.FLOAT})
+            else:
+                self._add("Identity", [value], [name], {})
         results = {name: shape for name, (_, shape) in outputs.items()}
         graph = helper.make_graph(
             self._nodes,

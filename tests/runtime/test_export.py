@@ -6,8 +6,10 @@ import torch
 
 from restore.checkpoints.load import load_network
 from restore.config.model_header import read_header
-from restore.errors import CheckpointError, InputError
-from restore.runtime.export import check_graph, export_model, main
+from restore.errors import CheckpointError, InputError, OptionError
+from restore.runtime.export import check_graph, export_model, export_precision, main
+from restore.runtime.export_check import LEAST_PSNR, image_psnr
+from restore.runtime.graph import quantised_rows
 from tests.runtime.models import GFPGAN, MOBILE, write_model
 
 CASES = {
@@ -181,3 +183,62 @@ def test_refusals(tmp_path):
     with pytest.raises(CheckpointError, match="has no graph"):
         export_model(write_model(tmp_path, "stylegan2", prior, name="prior"))
     assert [p.name for p in tmp_path.glob("*.onnx")] == []
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_graphs_with_weights_of_their_own(model, tmp_path, precision):
+    graph = export_precision(model, precision, tmp_path / "alone" / f"{precision}.onnx")
+    proto = onnx.load(str(graph))
+    assert not any(t.external_data for t in proto.graph.initializer)
+    assert [i.type.tensor_type.elem_type for i in proto.graph.input] == [onnx.TensorProto.FLOAT] * 2
+    kinds = {t.data_type for t in proto.graph.initializer if np.prod(t.dims) > 64}
+    wanted = {"fp32": onnx.TensorProto.FLOAT, "fp16": onnx.TensorProto.FLOAT16,
+              "int8": onnx.TensorProto.INT8}[precision]  # fmt: skip
+    assert wanted in kinds
+    assert precision == "int8" or kinds == {wanted}
+    size = read_header(model)["crop_size"]
+    lq = torch.rand(3, 3, size, size) * 2 - 1
+    fidelity = torch.tensor([0.3, 1.0, 0.6])
+    expected = load_network(model)(lq, fidelity)
+    found = run(graph, lq, fidelity)
+    least = {"fp32": 90, "fp16": 50, "int8": 25}[precision]  # tiny layers average little out
+    assert image_psnr(found["image"], expected.image.numpy()) >= least
+    if expected.degradation is not None:
+        np.testing.assert_allclose(found["degradation"], expected.degradation, atol=0.3)
+
+
+def test_int8_rows():
+    rows = np.random.default_rng(0).normal(size=(5, 7, 3, 3)).astype(np.float32)
+    rows[2] = 0
+    rows[3] *= 1e-3
+    stored, scale = quantised_rows(rows)
+    assert (stored.dtype, stored.shape, scale.shape) == (np.int8, rows.shape, (5, 1, 1, 1))
+    lost = np.abs(stored * scale - rows).max((1, 2, 3))
+    assert (lost <= np.abs(rows).max((1, 2, 3)) / 254 * 1.001).all()
+    assert not stored[2].any()
+
+
+def test_the_command_writes_and_checks_a_precision(tmp_path, capsys, monkeypatch):
+    model = write_model(tmp_path, "mobile_restorer", MOBILE)
+    assert main([str(model), "--precision", "fp16", "--check"]) == 0
+    assert (tmp_path / "tiny.fp16.onnx").is_file()
+    said = capsys.readouterr().out
+    assert "fp16 weights, opset 17, any batch" in said
+    assert "dB (at least 45 asked)" in said
+    monkeypatch.setitem(LEAST_PSNR, "fp16", 200.0)
+    with pytest.raises(CheckpointError, match="at least 200"):
+        main([str(model), "--precision", "fp16", "--check"])
+    with pytest.raises(InputError, match="the runtimes read"):
+        export_precision(model, "int8", tmp_path / "tiny.onnx")
+    with pytest.raises(OptionError, match="fp32, fp16, int8"):
+        export_precision(model, "int4")
+
+
+@pytest.mark.shared
+def test_a_checkpoint_in_int8(shared, tmp_path, capsys):
+    source = shared / "golden" / "gfpgan_clean_64.pth"
+    target = tmp_path / "clean.int8.onnx"
+    assert main([str(source), "-o", str(target), "--precision", "int8", "--check"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["clean.int8.onnx"]
+    assert target.stat().st_size < source.stat().st_size / 3
