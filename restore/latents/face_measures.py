@@ -15,7 +15,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 MEASURES = {
     "yaw": "turn of the head in degrees, from the mesh's depths; above 0 towards the image's right",
-    "pitch": "nod of the head in degrees, from the mesh's depths; above 0 downwards",
+    "pitch": "nod of the head in degrees, from the mesh's depths; above 0 upwards",
     "smile": "lift of the mouth's corners over its middle plus its width, in widths of the face",
     "mouth_open": "gap between the lips over the height of the face",
     "eyes_open": "height of the eyes over their width",

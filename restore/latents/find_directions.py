@@ -44,7 +44,7 @@ WANTED: tuple[Wanted, ...] = (
     Wanted("mouth", "mouth_open", (16, 64), "closed to open mouth", ("smile", "eyes_open")),
     Wanted("glasses", "glasses", (4, 32), "without to with glasses", ("eyes_open",), True),
     Wanted("yaw", "yaw", (4, 8), "turned to the image's left to its right", ("light_side",)),
-    Wanted("pitch", "pitch", (4, 8), "looking up to looking down", ("eyes_open", "hair_length")),
+    Wanted("pitch", "pitch", (4, 8), "looking down to looking up", ("eyes_open", "hair_length")),
     Wanted("hair-length", "hair_length", (4, 32), "short to long hair", ("hair_light",)),
     Wanted("hair-light", "hair_light", (8, 256), "dark to light hair", ("background_light",)),
     Wanted("light-side", "light_side", (32, 256), "lit from the image's left to its right", ()),

@@ -30,10 +30,12 @@ def run_list(arguments: argparse.Namespace) -> str:
                 f"{s:+g}: {v:+.2f}"
                 for s, v in zip(measured["strengths"], measured["own_change_in_std"], strict=True)
             )
+            one_sided = card.get("one_sided", False)
+            right = measured["moved_up" if one_sided else "moved_the_right_way"]
             identity = ", ".join(f"{v:.2f}" for v in measured["identity_cosine"])
             lines.append(
-                f"    on {measured['faces']} fresh faces {steps}; the right way in "
-                f"{measured['moved_the_right_way']:.0%}; identity cosine {identity or 'not taken'}"
+                f"    on {measured['faces']} fresh faces {steps}; the right way in {right:.0%}"
+                f"{' (upwards)' if one_sided else ''}; identity cosine {identity or 'not taken'}"
             )
     return "\n".join(lines)
 
