@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-FULL_BELOW, LEAST_ABOVE, LEAST = 4.0, 12.0, 0.8
+FULL_BELOW, LEAST_ABOVE, LEAST = 5.0, 12.0, 0.6
 """Loss up to which fidelity is 1, loss from which on it is LEAST, and LEAST.
 
 Measured by `python -m restore.benchmarks trust --parts fidelity` (docs/trust.md); another model may
