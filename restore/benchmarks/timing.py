@@ -11,17 +11,17 @@ Run = Callable[[], object]
 
 
 def time_in_turn(runs: Mapping[str, Run], repeats: int) -> dict[str, dict[str, float]]:
-    """Each of `runs` once per repeat, after a warm-up: what slows one down slows all.
+    """Each of `runs` once per repeat, in turn: what slows one down slows all.
 
-    Per name `min` and `median` of wall seconds, and `cpu`: least seconds of processor time, of all
+    Each time a call that does not count comes first: what the one before left in the caches, and
+    its threads that still wait for work, are not this one's cost. Per name `min` and `median` of wall seconds, and `cpu`: least seconds of processor time, of all
     threads, which other programs hardly touch.
     """
     wall: dict[str, list[float]] = {name: [] for name in runs}
     cpu: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run()
     for _ in range(repeats):
         for name, run in runs.items():
+            run()
             begin, used = time.perf_counter(), time.process_time()
             run()
             wall[name].append(time.perf_counter() - begin)

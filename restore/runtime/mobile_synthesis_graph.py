@@ -166,12 +166,19 @@ class _Synthesis:
         up = self.affine(index, f"decoder.blocks.{self.crop_size}.up.affine")
         style = g.mul(up, g.add(self.affine(index, f"{name}.gain"), g.constant(1.0)))
         y = g.conv(g.mul(x, g.to_map(style)), g.weight(f"{name}.depthwise"), group=channels)
-        hidden = g.conv(y, g.weight(f"{name}.hidden"), g.weight(f"{name}.hidden_bias"), 1)
-        straight = g.conv(y, self.mixed(haar, f"{name}.weight"), kernel=1)
-        curved = g.conv(g.leaky_relu(hidden, SLOPE), self.mixed(haar, f"{name}.branch"), kernel=1)
+        # The straight way goes along the curved one, to read y once: l = (lrelu(l) - lrelu(-l))/1.2
+        straight = self.mixed(haar, f"{name}.weight")
+        first = g.node(
+            "Concat", g.weight(f"{name}.hidden"), straight, g.node("Neg", straight), axis=0
+        )
+        none = g.constant(np.zeros(2 * BANDS))
+        bias = g.node("Concat", g.weight(f"{name}.hidden_bias"), none, axis=0)
+        back = np.concatenate([np.eye(BANDS), -np.eye(BANDS)], 1) / (1 + SLOPE)
+        branch = self.mixed(haar, f"{name}.branch")
+        second = g.node("Concat", branch, g.constant(back[:, :, None, None]), axis=1)
+        phases = g.conv(g.leaky_relu(g.conv(y, first, bias, 1), SLOPE), second, kernel=1)
         offset = g.node("MatMul", self.affine(index, f"{name}.offset"), g.constant(haar.T))
-        phases = g.add(g.add(straight, curved), g.to_map(offset))
-        return g.node("DepthToSpace", phases, blocksize=2)
+        return g.node("DepthToSpace", g.add(phases, g.to_map(offset)), blocksize=2)
 
     def mixed(self, matrix: np.ndarray, name: str) -> str:
         """`matrix` times a tensor [12,...] of the weights file, done at load."""
