@@ -71,7 +71,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         "--precision",
         default="auto",
         choices=["auto", "float32", "bfloat16", "float16"],
-        help="of the network; auto: bfloat16 where the CPU has it, float16 on a GPU",
+        help="of the network; auto: bfloat16 where OpenVINO and the CPU have it, float16 on CUDA",
     )
     add("--detector", default="default", metavar="NAME_OR_FILE", help="default: %(default)s")
     fetching = parser.add_mutually_exclusive_group()

@@ -15,6 +15,7 @@ BENCHMARKS = {
     "detection": "detectors: faces found, false faces, landmark error, seconds",
     "face_size": "faces of the generator's full size against enlarged ones",
     "gpu": "faces per second on a GPU against the plain network",
+    "graphs": "exported graphs: size, load and seconds, per runtime",
     "identity": "the identity network: its teacher, pairs of photos, thresholds, speed",
     "install": "a fresh light install: seconds and megabytes",
     "inversion": "real faces as codes in W, W+ and S: likeness and seconds",

@@ -14,8 +14,9 @@ def time_in_turn(runs: Mapping[str, Run], repeats: int) -> dict[str, dict[str, f
     """Each of `runs` once per repeat, in turn: what slows one down slows all.
 
     Each time a call that does not count comes first: what the one before left in the caches, and
-    its threads that still wait for work, are not this one's cost. Per name `min` and `median` of wall seconds, and `cpu`: least seconds of processor time, of all
-    threads, which other programs hardly touch.
+    its threads that still wait for work, are not this one's cost. Per name `min` and `median` of
+    wall seconds, and `cpu`: least seconds of processor time, of all threads, which other programs
+    hardly touch.
     """
     wall: dict[str, list[float]] = {name: [] for name in runs}
     cpu: dict[str, list[float]] = {name: [] for name in runs}

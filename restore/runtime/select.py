@@ -48,9 +48,9 @@ def load_runtime(
     OpenVINO where it is installed and works (on the graph beside the model or, with the extra
     `onnx`, on one made in memory), else onnxruntime on that graph, else torch. `device`: "cpu",
     "cuda", "cuda:1", "mps"; None or "auto" is the best there is. `threads`: all cores unless given.
-    `precision`: "float32", "bfloat16" (torch and OpenVINO), "float16" (torch), or "auto": what is
-    fastest there at 45 dB or more from float32; onnxruntime has float32 alone. Raises
-    `CheckpointError`, `DeviceError` or `MissingExtraError`.
+    `precision`: "float32", "bfloat16" (torch and OpenVINO), "float16" (torch), or "auto": bfloat16
+    through OpenVINO on a CPU that computes in it, float16 on a CUDA GPU, else float32, which is all
+    that onnxruntime has. Raises `CheckpointError`, `DeviceError` or `MissingExtraError`.
     """
     check_precision(precision)
     path = Path(model)

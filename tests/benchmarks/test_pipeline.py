@@ -5,9 +5,10 @@ import sys
 import numpy as np
 import pytest
 
-from restore.benchmarks import gpu, pipeline
-from restore.errors import DeviceError
+from restore.benchmarks import gpu, graphs, pipeline
+from restore.errors import DeviceError, InputError
 from restore.networks.gfpgan_encoder import build_gfpgan
+from restore.runtime.export import export_model, export_precision
 from tests.runtime.models import GFPGAN, MOBILE, stirred, write_model
 
 
@@ -55,3 +56,17 @@ def test_without_a_gpu_it_says_so(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(DeviceError, match="--device cpu"):
         gpu.main([])
+
+
+def test_graphs_are_timed(tmp_path, capsys):
+    model = write_model(tmp_path, "mobile_restorer", MOBILE)
+    names = [export_model(model), export_precision(model, "int8")]
+    assert graphs.main([*map(str, names), "--repeats", "1"]) == 0
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split(" | ")[0][2:] for row in rows][:: len(rows) // 2] == [
+        "tiny.onnx",
+        "tiny.int8.onnx",
+    ]
+    assert all(float(row.split(" | ")[4]) >= 0 for row in rows)
+    with pytest.raises(InputError, match="restore export"):
+        graphs.main([str(tmp_path / "gone.onnx")])
