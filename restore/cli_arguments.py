@@ -56,9 +56,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_runtime_options(parser: argparse.ArgumentParser) -> None:
+    """`--device`, `--backend` and `--threads`, as every command that runs the network has them."""
     add = parser.add_argument
-    add("--model", metavar="NAME_OR_FILE", help="default: the model that is packaged")
     add("--device", help="such as cpu, cuda, cuda:1; default: the best there is")
     add(
         "--backend",
@@ -67,6 +67,12 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         help="default: %(default)s",
     )
     add("--threads", type=int, help="of the network; default: the backend's choice")
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", metavar="NAME_OR_FILE", help="default: the model that is packaged")
+    add_runtime_options(parser)
     add(
         "--precision",
         default="auto",

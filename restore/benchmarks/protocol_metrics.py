@@ -33,7 +33,6 @@ WEIGHT_FILES: Mapping[str, tuple[str, Callable]] = {
 }
 """Tool of `MetricTools` -> file in the weights folder, and its loader."""
 
-SHARPNESS = ("gradient", "detail")
 NIQE_FACES = 300
 NIQE_BLOCK_SHARE = 96 / 512
 

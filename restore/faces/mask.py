@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,25 +55,6 @@ def border_window(size: int, width: float = _BORDER) -> Mask:
     t = np.clip(edge, 0, 1)
     ramp = t * t * (3 - 2 * t)
     return np.outer(ramp, ramp).astype(np.float32)
-
-
-def refine_mask(mask: Mask, parsed: NDArray[np.generic], feather: float = 1 / 64) -> Mask:
-    """The mask narrowed to what a parser calls face or hair, its edge softened inwards.
-
-    mask: [s,s] from `face_mask`. parsed: [h,w] of any size over the same crop, bool or 0..1: the
-    parser's share of skin, features, ears and hair. feather: sigma of the softening as a share of
-    the side. Pixels the parser leaves out end at 0; the border stays 0.
-    """
-    if parsed.ndim != 2 or mask.ndim != 2:
-        raise InputError(f"mask {mask.shape} and parsed {parsed.shape}; expected two-dimensional")
-    size = mask.shape[0]
-    share = cv2.resize(
-        np.clip(parsed.astype(np.float32), 0, 1), mask.shape[::-1], interpolation=cv2.INTER_LINEAR
-    )
-    sigma = max(feather * size, 0.5)
-    soft = cv2.GaussianBlur(share, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-    # A blurred step is 0.5 on the edge; 2 soft - 1 moves the transition wholly inside of it.
-    return np.minimum(mask, np.clip(2 * soft - 1, 0, 1)).astype(np.float32)
 
 
 def _radius(x: NDArray[np.float64], y: NDArray[np.float64], which: int) -> NDArray[np.float64]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -76,8 +75,3 @@ def _paint(generator: Generator, styles: Sequence[Tensor], size: int) -> Tensor:
         return generator.to_rgb.halved(features, styles[-1])
     image = generator.synthesis_from_styles(styles)
     return image if size == full else F.avg_pool2d(image, full // size)
-
-
-def device_of(generator: Generator) -> torch.device:
-    """Where the generator's numbers are."""
-    return generator.w_mean.device

@@ -32,10 +32,3 @@ def degradation_loss(
     wanted = torch.where(known, target, predicted.detach().to(target))
     loss = F.smooth_l1_loss(predicted.to(target), wanted, reduction="none", beta=beta)
     return (loss * share).sum(1)
-
-
-def degradation_errors(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error per parameter over the batch `[6]`, in target units, for reports."""
-    known = torch.isfinite(target)
-    error = (predicted.to(target) - target.nan_to_num(0.0, 0.0, 0.0)).abs() * known
-    return error.sum(0) / known.sum(0).clamp_min(1)

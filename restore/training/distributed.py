@@ -102,11 +102,6 @@ def summed(values: Tensor, ranks: Ranks) -> Tensor:
     return moved.to(values.device)
 
 
-def any_rank(flag: bool, ranks: Ranks) -> bool:
-    """Whether the flag is up on any rank: all leave the loop at the same step."""
-    return bool(summed(torch.tensor(float(flag)), ranks) > 0)
-
-
 def same_weights(networks: Iterable[nn.Module], ranks: Ranks) -> None:
     """Give all ranks the weights and buffers of the first."""
     if ranks.world == 1:
@@ -114,9 +109,3 @@ def same_weights(networks: Iterable[nn.Module], ranks: Ranks) -> None:
     for network in networks:
         for tensor in (*network.parameters(), *network.buffers()):
             dist.broadcast(tensor.data, 0)
-
-
-def wait_for_all(ranks: Ranks) -> None:
-    """Return when all ranks have come here."""
-    if ranks.world > 1:
-        dist.barrier()

@@ -93,7 +93,7 @@ class TensorBoardSink:
 class Log:
     """All sinks of a run; without sinks (other ranks) it does nothing."""
 
-    def __init__(self, sinks: list[Any], logger: logging.Logger | None = None) -> None:
+    def __init__(self, sinks: list[Sink], logger: logging.Logger | None = None) -> None:
         self.sinks = sinks
         self.logger = logger or logging.getLogger("restore.training.silent")
 
@@ -145,7 +145,7 @@ def open_log(folder: Path, options: Options, first: bool) -> Log:
         return Log([])
     logger = options.logger
     text = TextSink(folder, options.name)
-    sinks: list[Any] = [text]
+    sinks: list[Sink] = [text]
     if logger.use_csv:
         sinks.append(CsvSink(folder / "metrics.csv"))
     if logger.use_tb_logger:

@@ -7,6 +7,8 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from restore.cli_arguments import add_runtime_options
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve the page until Ctrl-C."""
@@ -40,14 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=int, help="default: a free one from 7860 on")
     add("--no-browser", action="store_true", help="only say the address")
     add("--model", default="default", metavar="NAME_OR_FILE", help="default: the packaged model")
-    add("--device", help="such as cpu, cuda, cuda:1; default: the best there is")
-    add(
-        "--backend",
-        default="auto",
-        choices=["auto", "onnxruntime", "openvino", "torch"],
-        help="default: %(default)s",
-    )
-    add("--threads", type=int, help="of the network; default: the backend's choice")
+    add_runtime_options(parser)
     add("--detector", default="default", metavar="NAME_OR_FILE", help="default: %(default)s")
     return parser
 

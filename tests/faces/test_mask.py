@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from restore.errors import InputError
-from restore.faces.mask import border_window, face_mask, refine_mask
+from restore.faces.mask import border_window, face_mask
 from restore.geometry.template import ffhq_template
 
 
@@ -44,18 +44,6 @@ def test_hair_lies_in_the_transition():
     assert 0 < mask[60, 256] < 1
 
 
-def test_parser_narrows_and_never_widens():
-    mask = face_mask(128)
-    parsed = np.zeros((64, 64), np.uint8)
-    parsed[10:50, 20:60] = 1
-    refined = refine_mask(mask, parsed)
-    assert (refined <= mask).all()
-    assert (refined[:18] == 0).all()
-    assert (refined[:, :38] == 0).all()
-    assert refined[64, 80] == mask[64, 80]
-    np.testing.assert_allclose(refine_mask(mask, np.ones((9, 9), bool)), mask)
-
-
 def test_window_reaches_zero_and_one():
     window = border_window(40)
     assert window[0, 20] == 0
@@ -65,5 +53,3 @@ def test_window_reaches_zero_and_one():
 def test_bad_arguments():
     with pytest.raises(InputError):
         face_mask(0)
-    with pytest.raises(InputError):
-        refine_mask(face_mask(8), np.zeros((8, 8, 3)))
