@@ -22,12 +22,14 @@ class DeviceError(RestoreError):
 
 
 class MissingExtraError(RestoreError, ImportError):
-    """A package of an extra is not installed; the message carries the pip line that brings it."""
+    """A package is not installed; the message carries the pip line that brings it: that of an
+    extra, or, where `extra` is None, that of the package itself."""
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
+    def __init__(self, package: str, extra: str | None, purpose: str) -> None:
+        wanted = package if extra is None else f'"restore[{extra}]"'
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed; "
-            f'install it with: pip install "restore[{extra}]"'
+            f"install it with: pip install {wanted}"
         )
         self.package = package
         self.extra = extra

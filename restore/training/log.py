@@ -120,7 +120,7 @@ class WandbSink:
         try:
             import wandb
         except ImportError as error:
-            raise MissingExtraError("wandb", "train", "logger.wandb") from error
+            raise MissingExtraError("wandb", None, "logger.wandb") from error
         self._run: Any = wandb.init(
             project=project,
             name=name,

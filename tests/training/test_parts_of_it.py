@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from restore.benchmarks.training import measure
 from restore.config.train_options import ConstantOptions, CosineOptions, MultiStepOptions
-from restore.errors import CheckpointError
+from restore.errors import CheckpointError, MissingExtraError
 from restore.networks.mobile_restorer import build_mobile_restorer
 from restore.training.ada import AdaptiveStrength, augment, augment_draws
 from restore.training.build_networks import fill_network
 from restore.training.distributed import Ranks
 from restore.training.ema import averaged_copy, ema_update
 from restore.training.generated import BankOptions, FaceBank
-from restore.training.log import append_training_log
+from restore.training.log import WandbSink, append_training_log
 from restore.training.optimisers import rate_factors
 from restore.training.restorer_losses import windows
 from restore.training.sample_draws import SampleDraws
@@ -137,3 +139,9 @@ def test_benchmark_prints_every_share(tmp_path):
     table = measure(str(write(tmp_path, restorer_options(tmp_path))), 1)
     for part in ("| data |", "| degradation |", "| G |", "| D |", "images per second"):
         assert part in table
+
+
+def test_a_missing_wandb_is_named_with_its_own_pip_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(MissingExtraError, match=r"logger\.wandb.*pip install wandb$"):
+        WandbSink(tmp_path, "run", "project", None)
