@@ -58,10 +58,10 @@ def _down_block(g: GraphBuilder, x: str, name: str, fir: bool) -> str:
     if fir:
         y = _smooth(g, y, channels, pad=(2, 2))
         weight, bias = g.weight(f"{name}.conv2.weight"), g.weight(f"{name}.conv2.bias")
-        y = g.conv(y, weight, bias, 3, stride=2, padding=0)
+        y = g.conv(y, weight, bias, 3, stride=2, pads=[0] * 4)
         line = np.array(TAPS, np.float32) / 8
         kernel = _each_channel(g, np.outer(line, line), channels)
-        halved = g.conv(x, kernel, kernel=4, stride=2, group=channels, padding=1)
+        halved = g.conv(x, kernel, kernel=4, stride=2, group=channels, pads=[1] * 4)
     else:
         y = g.conv_of(_halve(g, y), f"{name}.conv2")
         halved = _halve(g, x)

@@ -53,6 +53,7 @@ class GraphBuilder:
         self._nodes: list[onnx.NodeProto] = []
         self._initialisers: dict[str, onnx.TensorProto] = {}
         self._ready: dict[tuple[str, bool], str] = {}
+        self._results: dict[str, str] = {}
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor of the weights file."""
@@ -153,10 +154,12 @@ class GraphBuilder:
         return self.constant(values, np.int64)
 
     def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node with one output; returns the output's name."""
-        output = f"{operator.lower()}_{len(self._nodes)}"
-        self._add(operator, inputs, [output], attributes)
-        return output
+        """Add a node with one output; returns the output's name. The same node is added once."""
+        key = repr((operator, inputs, sorted(attributes.items())))
+        if key not in self._results:
+            self._results[key] = f"{operator.lower()}_{len(self._nodes)}"
+            self._add(operator, inputs, [self._results[key]], attributes)
+        return self._results[key]
 
     def _add(
         self, operator: str, inputs: Sequence[str], outputs: list[str], attributes: dict[str, Any]
@@ -194,17 +197,17 @@ class GraphBuilder:
         kernel: int = 3,
         stride: int = 1,
         group: int = 1,
-        padding: int | None = None,
+        pads: Sequence[int] | None = None,
     ) -> str:
-        """Convolution with values as weights; `padding` keeps the size at stride 1 unless given."""
-        pad = kernel // 2 if padding is None else padding
+        """Convolution with values as weights; `pads` (top, left, bottom, right) keep the size at
+        stride 1 unless given."""
         inputs = (x, weight) if bias is None else (x, weight, bias)
         return self.node(
             "Conv",
             *inputs,
             kernel_shape=[kernel] * 2,
             strides=[stride] * 2,
-            pads=[pad] * 4,
+            pads=[kernel // 2] * 4 if pads is None else list(pads),
             group=group,
         )
 

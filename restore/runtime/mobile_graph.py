@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from restore.runtime.graph import GraphBuilder
-from restore.runtime.mobile_synthesis_graph import add_synthesis, num_styles_used
+from restore.runtime.graph_strips import Strip
+from restore.runtime.mobile_synthesis_graph import Condition, add_synthesis, num_styles_used
 
 FREE_CHANNELS = 8  # fidelity, one and zeros: a multiple of the blocks that runtimes work in
 
@@ -143,8 +144,8 @@ def _condition(
     degradation: str,
     fidelity: str,
     free: str,
-) -> tuple[str, str]:
-    """(scale, shift) of a level, blended with the identity by `fidelity`.
+) -> Condition:
+    """(scale, shift) of rows of a level, blended with the identity by `fidelity`.
 
     With maps W h + b, scale is 1 + f (W h + b): W (f h) + b f + 1, so f h, f and 1 are the
     channels of one convolution and no further pass over the maps is needed.
@@ -165,19 +166,28 @@ def _condition(
     zero, one = (g.constant(np.full((1, 1, 1, 1), value)) for value in (0, 1))
     kernel = g.node("Concat", weight, bias, axis=1)
     rest = g.node("Expand", zero, g.ints(rows, FREE_CHANNELS - 2, 1, 1))
-    maps = []
+    kernels = []
     for half, start in enumerate((one, zero)):
         own = g.slice(kernel, half * rows, (half + 1) * rows, 0)
-        own = g.node("Concat", own, g.node("Expand", start, g.ints(rows, 1, 1, 1)), rest, axis=1)
-        maps.append(_shuffled(g, h, own, rows, times))
-    return maps[0], maps[1]
+        start = g.node("Expand", start, g.ints(rows, 1, 1, 1))
+        kernels.append(g.node("Concat", own, start, rest, axis=1))
+
+    def maps(strip: Strip) -> tuple[str, str]:
+        source = strip.source(g, h, times)
+        scale, shift = (_shuffled(g, source, kernel, rows, times, strip) for kernel in kernels)
+        return scale, shift
+
+    return maps
 
 
-def _shuffled(g: GraphBuilder, x: str, kernel: str, rows: int, times: int) -> str:
-    """1x1 convolution with [rows,c,1,1], then `pixel_shuffle`: as one transposed convolution."""
+def _shuffled(g: GraphBuilder, x: str, kernel: str, rows: int, times: int, strip: Strip) -> str:
+    """1x1 convolution with [rows,c,1,1], then `pixel_shuffle`: as one transposed convolution.
+
+    From the rows below `strip` to its own.
+    """
     if times == 1:
         return g.conv(x, kernel, kernel=1)
     # Row (channel, phase) of the kernel is its tap `phase` for that channel.
     kernel = g.node("Reshape", kernel, g.ints(rows // times**2, times, times, -1))
     kernel = g.node("Transpose", kernel, perm=[3, 0, 1, 2])
-    return g.node("ConvTranspose", x, kernel, kernel_shape=[times] * 2, strides=[times] * 2)
+    return strip.enlarged(g, x, kernel, times)

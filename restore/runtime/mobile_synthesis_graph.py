@@ -10,19 +10,22 @@ one that they cannot foresee it stays one channel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import gcd
 
 import numpy as np
 
 from restore.runtime.graph import GraphBuilder
+from restore.runtime.graph_strips import Strip, strips_of
 
 # Phases (0,0) (0,1) (1,0) (1,1) from LL, LH, HL, HH, twice; networks/haar.py
 HAAR = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]], np.float32)
 GROUP = 16  # channels of an inverse Haar step that are one group: the width of the vector units
 SLOPE = 0.2
-BANDS = 12  # of an RGB image
+RGB_BANDS = 12  # of the Haar transform of an RGB image
 PARTS = ("weight", "bias")
+Condition = Callable[[Strip], tuple[str, str]]
+"""Rows of a level -> the values of (scale, shift) there."""
 
 
 def num_styles_used(prior_channels: Sequence[int], crop_size: int) -> int:
@@ -35,13 +38,12 @@ def add_synthesis(
     prior_channels: Sequence[int],
     crop_size: int,
     codes: str,
-    conditions: Mapping[int, tuple[str, str]],
+    conditions: Mapping[int, Condition],
     one: str,
 ) -> str:
     """Add the generator; returns the value of the image [n,3,crop_size,crop_size].
 
-    `codes` [n,k,w_dim]; `conditions`: level in px -> values of (scale, shift); `one`: the graph's
-    `unforeseen_one`.
+    `codes` [n,k,w_dim]; `conditions`: by level in px; `one`: the graph's `unforeseen_one`.
     """
     return _Synthesis(graph, prior_channels, crop_size, codes, conditions, one).image()
 
@@ -55,7 +57,7 @@ class _Synthesis:
         prior_channels: Sequence[int],
         crop_size: int,
         codes: str,
-        conditions: Mapping[int, tuple[str, str]],
+        conditions: Mapping[int, Condition],
         one: str,
     ) -> None:
         self.g, self.channels, self.crop_size = graph, prior_channels, crop_size
@@ -70,17 +72,22 @@ class _Synthesis:
         weight, bias = g.weight("decoder.conv_4.weight"), g.weight("decoder.conv_4.bias")
         order = self.next_order(0)
         weight, bias = self.ordered(weight, order), self.ordered(bias, order)
-        x = self.activated(g.conv(x, weight, bias), "decoder.conv_4")
-        for i in range(1, self.count):
-            x = self.level(x, i)
-        return self.head(x)
+        x = self.activated(g.conv(x, weight, bias), "decoder.conv_4", Strip.whole(4))
+        for i in range(1, self.count - 1):
+            x = self.level(x, i, Strip.whole(4 << i))
+        # The last level and the head have features larger than a cache.
+        images = [self.rows_of_image(x, strip) for strip in strips_of(4 << (self.count - 1))]
+        return images[0] if len(images) == 1 else g.node("Concat", *images, axis=2)
 
-    def level(self, x: str, i: int) -> str:
-        """Up, conv1, conditions, conv2: features [n,c,h,w] -> [n,c',2h,2w]."""
+    def level(self, x: str, i: int, strip: Strip) -> str:
+        """Up, conv1, conditions, conv2: features [n,c,h,w] -> rows `strip` of [n,c',2h,2w]."""
         g, size = self.g, 4 << i
         name, channels = f"decoder.blocks.{size}", self.channels[i]
-        x = self.up(x, i, name)
-        x = g.conv(x, g.weight(f"{name}.conv1.depthwise"), group=self.channels[i - 1] // 4)
+        inner = strip.wider()
+        x = self.up(x, i, name, inner.wider())
+        depthwise = g.weight(f"{name}.conv1.depthwise")
+        group = self.channels[i - 1] // 4
+        x = g.conv(x, depthwise, group=group, pads=inner.pads())
         style = g.to_map(self.affine(3 * i, f"{name}.conv2.affine"))
         pieces = [(0, channels)]
         if size in self.conditions:
@@ -90,15 +97,17 @@ class _Synthesis:
             weight, bias = (g.weight(f"{name}.conv1.{part}") for part in ("pointwise", "bias"))
             if len(pieces) > 1:
                 weight, bias = (g.slice(v, start, end, 0) for v in (weight, bias))
-            part = self.activated(g.conv(x, weight, bias, 1), f"{name}.conv1")
+            part = self.activated(g.conv(x, weight, bias, 1), f"{name}.conv1", inner)
             if start > 0:
-                scale, shift = self.conditions[size]
+                scale, shift = self.conditions[size](inner)
                 part = g.add(g.mul(part, scale), shift)
-            sums.append(self.second(part, style, name, (start, end), i))
+            sums.append(self.second(part, style, name, (start, end), i, strip))
         y = sums[0] if len(sums) == 1 else g.add(*sums)
-        return self.activated(y, f"{name}.conv2")
+        return self.activated(y, f"{name}.conv2", strip)
 
-    def second(self, x: str, style: str, name: str, rows: tuple[int, int], i: int) -> str:
+    def second(
+        self, x: str, style: str, name: str, rows: tuple[int, int], i: int, strip: Strip
+    ) -> str:
         """What channels `rows` of the features give to `conv2`, whose bias the first ones add."""
         g, (start, end) = self.g, rows
         depthwise, pointwise = g.weight(f"{name}.conv2.depthwise"), f"{name}.conv2.pointwise"
@@ -107,11 +116,11 @@ class _Synthesis:
         if end - start < self.channels[i]:
             style, weight = g.slice(style, start, end, 1), g.slice(weight, start, end, 1)
             depthwise = g.slice(depthwise, start, end, 0)
-        x = g.conv(g.mul(x, style), depthwise, group=end - start)
+        x = g.conv(g.mul(x, style), depthwise, group=end - start, pads=strip.pads())
         return g.conv(x, weight, bias if start == 0 else None, kernel=1)
 
-    def up(self, x: str, i: int, name: str) -> str:
-        """Inverse Haar of styled bands; its input is in `band_order`.
+    def up(self, x: str, i: int, name: str, strip: Strip) -> str:
+        """Rows `strip` of the inverse Haar of styled bands; its input is whole, in `band_order`.
 
         The style of `conv1` that comes next multiplies whole channels, so all four of their bands.
         """
@@ -120,7 +129,7 @@ class _Synthesis:
         bands = self.affine(3 * i - 2, f"{name}.up.affine", order, 0.5)
         whole = g.ints(*(band_order(channels, of_channels=True)))
         after = self.affine(3 * i - 1, f"{name}.conv1.affine", whole)
-        x = g.mul(x, g.to_map(g.mul(bands, after)))
+        x = g.mul(strip.source(g, x, 2), g.to_map(g.mul(bands, after)))
         group = gcd(GROUP, channels)
         taps = np.kron(HAAR.T, np.eye(group, dtype=np.float32))  # [4 group, 4 phases x group]
         taps = taps.reshape(4 * group, 2, 2, group).transpose(0, 3, 1, 2)
@@ -128,9 +137,7 @@ class _Synthesis:
         repeats = channels // group
         if repeats > 1:
             kernel = g.node("Tile", kernel, g.ints(repeats, 1, 1, 1))
-        return g.node(
-            "ConvTranspose", x, kernel, kernel_shape=[2, 2], strides=[2, 2], group=repeats
-        )
+        return strip.enlarged(g, x, kernel, 2, group=repeats)
 
     def next_order(self, i: int) -> str | None:
         """Order of the channels that level `i` ends with: of bands where an up-sampling comes."""
@@ -148,32 +155,44 @@ class _Synthesis:
         w = g.node("Gather", self.codes, g.constant(index, np.int64), axis=1)
         return g.node("Gemm", w, weight, bias, transB=1, alpha=float(gain), beta=float(gain))
 
-    def activated(self, x: str, name: str) -> str:
-        """Noise and leaky ReLU."""
+    def activated(self, x: str, name: str, strip: Strip) -> str:
+        """Noise and leaky ReLU on rows `strip`."""
         g = self.g
-        return g.leaky_relu(g.add(x, g.mul(g.weight(f"{name}.noise"), self.one)), SLOPE)
+        noise = g.mul(strip.of(g, g.weight(f"{name}.noise")), self.one)
+        return g.leaky_relu(g.add(x, noise), SLOPE)
 
-    def head(self, x: str) -> str:
-        """Features to the image: the head of the crop's size, or the published one at full size."""
+    def rows_of_image(self, x: str, strip: Strip) -> str:
+        """The last level and the head: the image over rows `strip` of that level."""
+        last = self.count - 1
+        if self.count == len(self.channels):
+            return self.published_head(self.level(x, last, strip))
+        return self.head(self.level(x, last, strip.wider()), strip)
+
+    def published_head(self, x: str) -> str:
+        """Features of full size to the image."""
+        g, index = self.g, 3 * self.count - 2
+        x = g.mul(x, g.to_map(self.affine(index, "decoder.to_rgb.affine")))
+        weight, bias = (self.mixed(haar_of_rgb(), f"decoder.to_rgb.{part}") for part in PARTS)
+        return g.node("DepthToSpace", g.conv(x, weight, bias, 1), blocksize=2)
+
+    def head(self, x: str, strip: Strip) -> str:
+        """Features of rows `strip.wider()` to the image of `strip`, by the head of its size."""
         g, index = self.g, 3 * self.count - 2
         # Bands become phases of pixels by a product that depends on nothing: part of the weights.
         haar = haar_of_rgb()
-        if self.count == len(self.channels):
-            x = g.mul(x, g.to_map(self.affine(index, "decoder.to_rgb.affine")))
-            weight, bias = (self.mixed(haar, f"decoder.to_rgb.{part}") for part in PARTS)
-            return g.node("DepthToSpace", g.conv(x, weight, bias, 1), blocksize=2)
         name, channels = f"decoder.heads.{self.crop_size}", self.channels[self.count - 1]
         up = self.affine(index, f"decoder.blocks.{self.crop_size}.up.affine")
         style = g.mul(up, g.add(self.affine(index, f"{name}.gain"), g.constant(1.0)))
-        y = g.conv(g.mul(x, g.to_map(style)), g.weight(f"{name}.depthwise"), group=channels)
+        depthwise = g.weight(f"{name}.depthwise")
+        y = g.conv(g.mul(x, g.to_map(style)), depthwise, group=channels, pads=strip.pads())
         # The straight way goes along the curved one, to read y once: l = (lrelu(l) - lrelu(-l))/1.2
         straight = self.mixed(haar, f"{name}.weight")
         first = g.node(
             "Concat", g.weight(f"{name}.hidden"), straight, g.node("Neg", straight), axis=0
         )
-        none = g.constant(np.zeros(2 * BANDS))
+        none = g.constant(np.zeros(2 * RGB_BANDS))
         bias = g.node("Concat", g.weight(f"{name}.hidden_bias"), none, axis=0)
-        back = np.concatenate([np.eye(BANDS), -np.eye(BANDS)], 1) / (1 + SLOPE)
+        back = np.concatenate([np.eye(RGB_BANDS), -np.eye(RGB_BANDS)], 1) / (1 + SLOPE)
         branch = self.mixed(haar, f"{name}.branch")
         second = g.node("Concat", branch, g.constant(back[:, :, None, None]), axis=1)
         phases = g.conv(g.leaky_relu(g.conv(y, first, bias, 1), SLOPE), second, kernel=1)
@@ -208,7 +227,7 @@ def band_order(channels: int, of_channels: bool = False) -> list[int]:
 
 def haar_of_rgb() -> np.ndarray:
     """[12,12]: bands in the public order -> (phase, colour), the order of DepthToSpace."""
-    matrix = np.zeros((BANDS, BANDS), np.float32)
+    matrix = np.zeros((RGB_BANDS, RGB_BANDS), np.float32)
     for colour in range(3):
         bands = [colour, *(3 + 3 * colour + band for band in range(3))]
         for phase in range(4):

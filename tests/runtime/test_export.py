@@ -10,6 +10,7 @@ from restore.errors import CheckpointError, InputError, OptionError
 from restore.runtime.export import check_graph, export_model, export_precision, main
 from restore.runtime.export_check import LEAST_PSNR, image_psnr
 from restore.runtime.graph import quantised_rows
+from restore.runtime.graph_strips import strips_of
 from tests.runtime.models import GFPGAN, MOBILE, write_model
 
 CASES = {
@@ -67,6 +68,19 @@ def test_graph_equals_network(model, n):
     assert ("degradation" in found) == (expected.degradation is not None)
     if expected.degradation is not None:
         np.testing.assert_allclose(found["degradation"], expected.degradation, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rows", [1, 3, 5])
+def test_strips_of_any_height_give_the_same_image(model, rows, monkeypatch):
+    size = read_header(model)["crop_size"]
+    lq = torch.rand(2, 3, size, size) * 2 - 1
+    fidelity = torch.tensor([0.4, 1.0])
+    whole = run(export_model(model), lq, fidelity)["image"]
+    monkeypatch.setattr("restore.runtime.graph_strips.STRIP_PIXELS", rows * size // 2)
+    heights = [strip.end - strip.start for strip in strips_of(size // 2)]
+    assert max(heights) == rows and sum(heights) == size // 2 and len(heights) > 1
+    np.testing.assert_allclose(run(export_model(model), lq, fidelity)["image"], whole, atol=1e-5)
 
 
 @torch.no_grad()
