@@ -14,8 +14,6 @@ from restore.errors import DeviceError
 from restore.runtime.model_info import read_model_info
 from restore.runtime.pixels import check_request, to_network, to_pixels
 
-BATCH = 4  # crops at a time: more gain nothing on a CPU and only take memory
-
 
 class OnnxRuntime:
     """`Runtime` of docs/architecture.md over NAME.onnx and NAME.safetensors, on the CPU.
@@ -41,8 +39,8 @@ class OnnxRuntime:
         """uint8 RGB [n,s,s,3], fidelity in [0,1] -> the same shape, estimates [n,6] or None."""
         dial = check_request(crops, fidelity, self.crop_size, self.supports_fidelity)
         images, estimates = np.empty_like(crops), []
-        for start in range(0, len(crops), BATCH):
-            part = slice(start, start + BATCH)
+        for i in range(len(crops)):  # one crop's features fit a cache, those of several do not
+            part = slice(i, i + 1)
             feed = {"lq": to_network(crops[part])}
             if self.supports_fidelity:
                 feed["fidelity"] = dial[part]
