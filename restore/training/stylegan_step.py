@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -101,8 +101,9 @@ def path_step(
 ) -> tuple[Loss, Tensor]:
     """The path length regulariser, in float32; also the new running mean of lengths []."""
     with torch.autocast(latents.w_plus.device.type, enabled=False):
-        image = generated(generator, latents, size)
-        penalty, new_mean = path_length_penalty(image, latents.w_plus, mean_length, latents.noise)
+        w_plus = latents.w_plus.float()  # the mapping has answered in the step's precision
+        image = generated(generator, replace(latents, w_plus=w_plus), size)
+        penalty, new_mean = path_length_penalty(image, w_plus, mean_length, latents.noise)
     loss = weight * penalty.mean()
     return (loss, {"l_g_path": penalty.mean(), "path_length": new_mean}), new_mean
 

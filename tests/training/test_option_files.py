@@ -68,6 +68,20 @@ def test_option_file_runs_and_resumes(name, workplace):
         assert list((root / "visualization").glob("val_*.png"))
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("name", EXPECTED)
+def test_option_file_runs_in_half_precision(name, precision, workplace):
+    force = [f"train:precision={precision}", "train:total_iter=4"]
+    if name == "tiny_cpu":
+        force.append("train:perceptual_opt:heads_path=datasets/tiny/heads.pth")
+    file = str(ROOT / "options" / f"{name}.yml")
+    assert main(["-opt", file, "--force_yml", *force]) == 0
+    with (workplace / "experiments" / name / "metrics.csv").open() as rows:
+        values = {row["name"]: float(row["value"]) for row in csv.DictReader(rows)}
+    assert EXPECTED[name] <= set(values)
+    assert all(np.isfinite(value) for value in values.values())
+
+
 def test_the_prior_is_fine_tuned_above_its_frozen_levels(workplace):
     net = MobileStyleGAN((16, 16, 16, 8), w_dim=16, num_mapping=2)
     save_generator(workplace / "prior.safetensors", net, "tiny")
