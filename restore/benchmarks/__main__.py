@@ -26,6 +26,7 @@ BENCHMARKS = {
     "restorer": "the default restorer on the fixed validation protocol",
     "speed": "seconds per face of a network, per backend; photos stage by stage",
     "trust": "statuses, already-good faces, small faces, fidelity, identity",
+    "trust_pictures": "the pictures of docs/trust.md",
     "training": "images per second of the training steps",
 }
 
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Dispatch to `restore.benchmarks.NAME.main(argv)`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] not in BENCHMARKS:
-        known = "\n".join(f"  {name:12s} {what}" for name, what in BENCHMARKS.items())
+        known = "\n".join(f"  {name:14s} {what}" for name, what in BENCHMARKS.items())
         print(f"usage: python -m restore.benchmarks NAME [...]\n{known}")
         return 0 if arguments in (["-h"], ["--help"]) else 2
     try:
