@@ -87,10 +87,11 @@ class RecipeResult:
 
 
 def open_faces(
-    folder: Path, size: int, count: int | None = None, part: str = "val"
+    folder: Path, size: int, count: int | None = None, part: str = "val", without: int = 0
 ) -> ProtocolFaces:
     """The set of that size in `folder`; `count` faces spread evenly over the sorted names, or all.
 
+    `without`: the faces that this count would choose are left out first.
     Raises `InputError` where the folder or its tar is missing.
     """
     if size not in SIZES:
@@ -104,7 +105,11 @@ def open_faces(
             "crops on the FFHQ template zoomed 1.2"
         )
     store = open_store(path, "tar")
-    return ProtocolFaces(store, spread(sorted(store.keys), count), size, path.stem)
+    names = sorted(store.keys)
+    if without:
+        seen = set(spread(names, without))
+        names = [name for name in names if name not in seen]
+    return ProtocolFaces(store, spread(names, count), size, path.stem)
 
 
 def spread(names: Sequence[str], count: int | None) -> tuple[str, ...]:

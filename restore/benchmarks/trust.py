@@ -58,6 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
     add("--recipes", nargs="+", default=list(RECIPES))
     add("--count", type=int, default=64)
+    add(
+        "--without", type=int, default=0, metavar="N",
+        help="statuses: of other faces than those that --count N chooses",
+    )  # fmt: skip
     add("--size", type=int, default=256, choices=(256, 512))
     add("--model", default="default")
     add("--backend", default="auto")
@@ -67,11 +71,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def statuses(restorer: Restorer, args: argparse.Namespace) -> None:
-    """Share of each status, by recipe."""
-    _head("recipe", *(status.replace("_", " ") for status in STATUSES))
+    """Share of each status, by recipe; and how near the good faces are to the truth, in dB."""
+    names = [status.replace("_", " ") for status in STATUSES]
+    _head("recipe", *names, "PSNR of the good: mean", "least")
     for recipe in args.recipes:
-        judged = judge_recipe(restorer, args.faces, args.size, args.count, recipe)
-        _row(recipe, *(f"{judged.share(status):.0%}" for status in STATUSES))
+        judged = judge_recipe(
+            restorer, args.faces, args.size, args.count, recipe, without=args.without
+        )
+        shares = [f"{judged.share(status):.0%}" for status in STATUSES]
+        good = judged.psnr("already_good")
+        ends = [f"{np.mean(good):.1f}", f"{min(good):.1f}"] if good else ["–", "–"]
+        _row(recipe, *shares, *ends)
 
 
 def small(restorer: Restorer, args: argparse.Namespace) -> None:

@@ -30,6 +30,16 @@ class JudgedFaces:
         """Share of the faces with that status."""
         return sum(face.status == status for face in self.faces) / max(len(self.faces), 1)
 
+    def psnr(self, status: str) -> list[float]:
+        """dB between input and truth of the faces with that status, inside the mask; at most 60."""
+        found = []
+        for lq, gt, mask, face in zip(self.lq, self.gt, self.mask, self.faces, strict=True):
+            if face.status == status:
+                inside = mask[0].numpy() > 0.5
+                error = float(np.mean(np.square(lq[inside].astype(float) - gt[inside])))
+                found.append(min(10 * float(np.log10(255**2 / max(error, 1e-9))), 60.0))
+        return found
+
 
 def uint8_crops(images: Tensor) -> np.ndarray:
     """[n,3,s,s] in [-1,1] -> uint8 RGB [n,s,s,3]."""
@@ -45,10 +55,14 @@ def judge_recipe(
     recipe: str,
     trust: TrustOptions | None = None,
     fidelity: Fidelity = None,
+    without: int = 0,
 ) -> JudgedFaces:
-    """Degrade held-out faces (in the FFHQ frame) and restore each as an aligned crop."""
+    """Degrade held-out faces (in the FFHQ frame) and restore each as an aligned crop.
+
+    `count` and `without` choose them, as `open_faces` says.
+    """
     lq, gt, masks, faces = [], [], [], []
-    for batch in batches(open_faces(folder, size, count), recipe, 4):
+    for batch in batches(open_faces(folder, size, count, without=without), recipe, 4):
         crops = uint8_crops(batch.lq)
         lq.append(crops)
         gt.append(uint8_crops(batch.gt))
