@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         "--without", type=int, default=0, metavar="N",
         help="statuses: of other faces than those that --count N chooses",
     )  # fmt: skip
+    add("--guard_fidelity", type=float, default=1.0, metavar="F", help="of the part identity")
     add("--size", type=int, default=256, choices=(256, 512))
     add("--model", default="default")
     add("--backend", default="auto")
@@ -138,7 +139,8 @@ def _identity_row(
 ) -> None:
     least = _threshold(restorer)
     options = TrustOptions(policy, least, gentle=False, keep_good=False)
-    judged = judge_recipe(restorer, args.faces, args.size, args.count, recipe, options)
+    dial = args.guard_fidelity
+    judged = judge_recipe(restorer, args.faces, args.size, args.count, recipe, options, dial)
     found = np.array([face.identity for face in judged.faces], float)
     strength = np.mean([face.strength for face in judged.faces])
     below = (found < least).mean()
