@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from restore.checkpoints.prior_heads_file import load_prior_heads
 from restore.data.frame import to_ffhq_frame
 from restore.data.stores import Store, open_store
 from restore.errors import InputError
+from restore.latents.generate import load_generator
 from restore.losses.feature_files import (
     load_feature_network,
     load_identity_network,
@@ -25,6 +27,7 @@ from restore.losses.feature_files import (
 )
 from restore.losses.identity import identity_loss
 from restore.networks.lpips import LpipsLoss, masked_mean
+from restore.networks.mobile_stylegan import MobileStyleGAN
 from restore.networks.prior_restorer import PriorRestorer
 
 AGE_BANDS = ((2, 6), (7, 12), (13, 19), (20, 39), (40, 59), (60, 80))
@@ -50,6 +53,7 @@ def add_blind_arguments(parser: argparse.ArgumentParser) -> None:
         "--blind", action="store_true", help="error of rebuilding real faces, by source and age"
     )
     parser.add_argument("--restorer", default="default", help="whose encoder reads the faces")
+    parser.add_argument("--generator", help="paints instead of the restorer's (a fine-tuned one)")
     parser.add_argument("--identity", type=Path, help="weights of a face embedding")
     parser.add_argument("--per-group", type=int, default=64, help="faces of each group")
     parser.add_argument("--groups", nargs="+", help="some groups alone, as the table names them")
@@ -97,7 +101,12 @@ class Rebuilder:
     """A restorer asked to rebuild undegraded faces from their codes alone (fidelity 0)."""
 
     def __init__(
-        self, restorer: nn.Module, lpips: LpipsLoss, identity: nn.Module, half: bool = False
+        self,
+        restorer: nn.Module,
+        lpips: LpipsLoss,
+        identity: nn.Module,
+        half: bool = False,
+        generator: nn.Module | None = None,
     ) -> None:
         if not isinstance(restorer, PriorRestorer):
             raise InputError(f"--restorer is a {type(restorer).__name__}; expected a PriorRestorer")
@@ -107,6 +116,11 @@ class Rebuilder:
         self.half = half
         # The restorer's own heads want the maps of its encoder: without them colours are off.
         self.heads = load_prior_heads(restorer.decoder)
+        self.decoder = restorer.decoder if generator is None else generator
+        self.head_sizes = () if self.heads is None else self.heads.sizes
+        if generator is not None:
+            unchanged = smallest_alike(restorer.decoder, generator)
+            self.head_sizes = tuple(size for size in self.head_sizes if size >= unchanged)
         self.crop_size = int(getattr(restorer.encoder, "crop_size", 512))
 
     def codes(self, gt: Tensor) -> Tensor:
@@ -118,10 +132,9 @@ class Rebuilder:
 
     def paint(self, w_plus: Tensor, size: int) -> Tensor:
         """W+ -> images [n,3,size,size], by the prior alone."""
-        decoder = self.restorer.decoder
-        if self.heads is not None and size in self.heads.sizes:
-            return self.heads(decoder, w_plus, size)
-        image: Tensor = decoder.synthesis(w_plus)
+        if self.heads is not None and size in self.head_sizes:
+            return self.heads(cast(MobileStyleGAN, self.decoder), w_plus, size)
+        image: Tensor = self.decoder.synthesis(w_plus)  # type: ignore[operator]
         return F.adaptive_avg_pool2d(image, size)
 
     def improved(self, w_plus: Tensor, gt: Tensor, mask: Tensor, steps: int, size: int) -> Tensor:
@@ -153,7 +166,7 @@ class Rebuilder:
         with torch.no_grad():
             image = self.paint(w_plus, SIZE).clamp(-1, 1)
             error = masked_mean((image - gt).square(), mask)
-            distance = (w_plus - self.restorer.decoder.w_mean).square()  # type: ignore[operator]
+            distance = (w_plus - self.decoder.w_mean).square()  # type: ignore[operator]
             values = (
                 10 * torch.log10(4 / error.clamp_min(1e-10)),
                 self.lpips(image * mask, gt * mask),
@@ -161,6 +174,27 @@ class Rebuilder:
                 distance.mean((1, 2)),
             )
             return [Rebuilt(*row) for row in torch.stack(values, 1).tolist()]
+
+
+def smallest_alike(first: nn.Module, second: nn.Module) -> float:
+    """The smallest level in px above which two generators are one; infinity where none is.
+
+    Heads of the first then show what the second paints, from that size on: they stand for the
+    levels above. Weights are compared as float16, as they are stored.
+    """
+    if not (isinstance(first, MobileStyleGAN) and isinstance(second, MobileStyleGAN)):
+        return float("inf")
+    if first.channels != second.channels or not _alike(first.to_rgb, second.to_rgb):
+        return float("inf")
+    for level in reversed(first.levels):
+        if not _alike(first.blocks[str(level)], second.blocks[str(level)]):
+            return level
+    return 4
+
+
+def _alike(first: nn.Module, second: nn.Module) -> bool:
+    other = second.state_dict()
+    return all(torch.equal(v.half(), other[k].half()) for k, v in first.state_dict().items())
 
 
 HEAD = (
@@ -199,8 +233,10 @@ def run_blind(arguments: argparse.Namespace) -> Iterator[str]:
         lpips,
         load_identity_network(arguments.identity),
         arguments.half,
+        None if arguments.generator is None else load_generator(arguments.generator),
     )
     how = f", then {arguments.steps} Adam steps at {arguments.at} px" if arguments.steps else ""
+    how += f", painted by {arguments.generator}" if arguments.generator else ""
     yield f"{SIZE} px, masked, codes of the encoder of {arguments.restorer}{how}\n\n{HEAD}"
     chosen = choose(list(places), ages, arguments.per_group)
     wrong = [group for group in arguments.groups or () if group not in chosen]

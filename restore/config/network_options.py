@@ -72,9 +72,15 @@ class MobileStyleGANOptions:
     """px at which it is trained: full pictures, shrunk. None: the full size."""
     freeze_levels: int = 0
     """Levels up to this many px stay as they are, and with them the mapping to w."""
+    through_head: bool = False
+    """Train at `out_size` through the packaged head of that size: the levels above it stay."""
 
     def problems(self) -> Iterable[str]:
         full = 4 << len(self.channels)
+        if self.through_head and self.out_size is None:
+            yield "through_head: needs out_size, the size of the head"
+        if self.through_head and self.freeze_levels >= self.trained_size:
+            yield f"freeze_levels: found {self.freeze_levels}, expected less than out_size"
         if self.out_size is not None and (self.out_size < 8 or full % self.out_size):
             yield f"out_size: found {self.out_size}, expected {full} over a power of two"
         if not 0 <= self.freeze_levels < full // 2:

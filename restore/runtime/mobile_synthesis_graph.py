@@ -45,10 +45,10 @@ def add_synthesis(
 
     `codes` [n,k,w_dim]; `conditions`: by level in px; `one`: the graph's `unforeseen_one`.
     """
-    return _Synthesis(graph, prior_channels, crop_size, codes, conditions, one).image()
+    return SynthesisSteps(graph, prior_channels, crop_size, codes, conditions, one).image()
 
 
-class _Synthesis:
+class SynthesisSteps:
     """Steps of the generator over one graph; features are values of it."""
 
     def __init__(
@@ -66,6 +66,11 @@ class _Synthesis:
         self.count = num_styles_used(prior_channels, crop_size) // 3 + 1  # levels, 4 px included
 
     def image(self) -> str:
+        """The image of `crop_size` px, by the published last layer or the head of that size."""
+        return self.through_levels(self.rows_of_image)
+
+    def through_levels(self, last: Callable[[str, Strip], str]) -> str:
+        """All levels but the last, then what `last` makes of their features, strip by strip."""
         g = self.g
         style = g.to_map(self.affine(0, "decoder.conv_4.affine"))
         x = g.mul(g.weight("decoder.const"), style)
@@ -76,8 +81,8 @@ class _Synthesis:
         for i in range(1, self.count - 1):
             x = self.level(x, i, Strip.whole(4 << i))
         # The last level and the head have features larger than a cache.
-        images = [self.rows_of_image(x, strip) for strip in strips_of(4 << (self.count - 1))]
-        return images[0] if len(images) == 1 else g.node("Concat", *images, axis=2)
+        parts = [last(x, strip) for strip in strips_of(4 << (self.count - 1))]
+        return parts[0] if len(parts) == 1 else g.node("Concat", *parts, axis=2)
 
     def level(self, x: str, i: int, strip: Strip) -> str:
         """Up, conv1, conditions, conv2: features [n,c,h,w] -> rows `strip` of [n,c',2h,2w]."""

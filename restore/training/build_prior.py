@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
+from restore.checkpoints.prior_heads_file import load_prior_heads
 from restore.config.network_options import MobileStyleGANOptions, StyleGAN2Options
 from restore.config.schema import Options
 from restore.errors import OptionError
 from restore.networks.mobile_stylegan import MobileStyleGAN
+from restore.networks.prior_heads import PriorHeads
 from restore.training.ada import AdaptiveStrength
 from restore.training.build_networks import build_generator, build_judge, fill_judge, fill_network
 from restore.training.crop_source import framing_of, open_crops, train_set_of
@@ -41,6 +43,9 @@ def build_prior(options: Options, ranks: Ranks) -> PriorTask:
         lr_mlp = options.network_g.lr_mlp
     elif options.network_g.freeze_levels:
         freeze_levels(network, options.network_g.freeze_levels)
+    heads = None
+    if isinstance(options.network_g, MobileStyleGANOptions) and options.network_g.through_head:
+        heads = frozen_above(network, painted)
     size = train_set.out_size or painted
     if size != painted:
         raise OptionError(
@@ -85,6 +90,7 @@ def build_prior(options: Options, ranks: Ranks) -> PriorTask:
         ranks,
         plan,
         strength,
+        heads,
     )
 
 
@@ -100,3 +106,24 @@ def freeze_levels(generator: nn.Module, largest: int) -> None:
     for module in kept:
         module.requires_grad_(False)
     generator.const.requires_grad_(False)
+
+
+def frozen_above(generator: nn.Module, size: int) -> PriorHeads:
+    """Keep what lies above level `size`; returns the packaged heads, which paint in its place.
+
+    Since those levels stay, so does what the head knows of them. Raises OptionError where the
+    generator, as it was loaded, is not the one that the packaged heads belong to.
+    """
+    assert isinstance(generator, MobileStyleGAN)
+    heads = load_prior_heads(generator)
+    if heads is None or size not in heads.sizes:
+        found = "none for these weights" if heads is None else f"some of {heads.sizes}"
+        raise OptionError(
+            f"network_g.through_head: expected a packaged head of {size} px, found {found}; "
+            "load default-prior, or leave it out to train through the full picture"
+        )
+    for level in generator.levels:
+        if level > size:
+            generator.blocks[str(level)].requires_grad_(False)
+    generator.to_rgb.requires_grad_(False)
+    return heads

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from restore.networks.prior_heads import PriorHeads
 from restore.training.ada import AdaptiveStrength, augment, augment_draws
 from restore.training.distributed import Ranks, summed
 from restore.training.ema import ema_update
@@ -57,6 +58,7 @@ class PriorTask:
         ranks: Ranks,
         plan: PriorPlan,
         strength: AdaptiveStrength,
+        heads: PriorHeads | None = None,
     ) -> None:
         self.trained = trained
         self.source = source
@@ -66,6 +68,7 @@ class PriorTask:
         self.ranks = ranks
         self.plan = plan
         self.strength = strength
+        self.heads = heads
         self.path_mean = torch.zeros((), device=ranks.device)
         self._masks: dict[int, Tensor] = {}  # of this step's real faces, by their first number
 
@@ -130,7 +133,7 @@ class PriorTask:
     def _d(self, numbers: list[int], r1: float) -> Loss:
         with torch.no_grad():
             latents = draw_latents(self.generator, self.draws, numbers, self.plan.mixing_prob, "d")
-            fake = generated(self.generator, latents, self.plan.size)
+            fake = generated(self.generator, latents, self.plan.size, self.heads)
         faces = self.real(numbers)
         self._masks[numbers[0]] = faces.mask  # G's step comes after D's, with the same numbers
         seen = partial(self._augment, numbers)
@@ -144,13 +147,14 @@ class PriorTask:
             latents,
             partial(self._augment, numbers),
             self.plan.size,
+            self.heads,
         )
 
     def _path(self, numbers: list[int]) -> Loss:
         latents = draw_latents(self.generator, self.draws, numbers, self.plan.mixing_prob, "path")
         weight = self.plan.path_weight * self.plan.path_every
         loss, self.path_mean = path_step(
-            self.generator, latents, self.path_mean, weight, self.plan.size
+            self.generator, latents, self.path_mean, weight, self.plan.size, self.heads
         )
         return loss
 

@@ -16,6 +16,7 @@ from restore.losses.adversarial import (
     r1_penalty,
 )
 from restore.networks.mobile_stylegan import MobileStyleGAN
+from restore.networks.prior_heads import PriorHeads
 from restore.training.restorer_step import Loss, frozen
 from restore.training.sample_draws import SampleDraws
 
@@ -59,9 +60,16 @@ def _crossover(draws: SampleDraws, purpose: str, number: int, prob: float, layer
     return int(rng.integers(1, layers)) if rng.random() < prob else layers
 
 
-def generated(generator: nn.Module, latents: Latents, size: int) -> Tensor:
-    """Images [n,3,size,size] with fresh noise; a MobileStyleGAN has its own, and is shrunk."""
+def generated(
+    generator: nn.Module, latents: Latents, size: int, heads: PriorHeads | None = None
+) -> Tensor:
+    """Images [n,3,size,size] with fresh noise; a MobileStyleGAN has its own, and is shrunk.
+
+    With `heads` it is not painted in full: its head of that size stands for the levels above.
+    """
     if isinstance(generator, MobileStyleGAN):
+        if heads is not None:
+            return heads(generator, latents.w_plus, size)
         return shrunken_picture(generator, latents.w_plus, size)
     return generator.synthesis(latents.w_plus, noise=latents.noise)  # type: ignore[operator]
 
@@ -85,10 +93,11 @@ def generator_step(
     latents: Latents,
     augment: Augment,
     size: int,
+    heads: PriorHeads | None = None,
 ) -> Loss:
     """G: -log sigmoid(D(G(z))). Also moves the running mean of w, where w is trained."""
     with frozen([discriminator]):
-        image = generated(generator, latents, size)
+        image = generated(generator, latents, size, heads)
         logits = discriminator(augment(image, "ada.g"))
         loss = generator_loss(logits).mean()
     if latents.w.requires_grad:
@@ -97,12 +106,17 @@ def generator_step(
 
 
 def path_step(
-    generator: nn.Module, latents: Latents, mean_length: Tensor, weight: float, size: int
+    generator: nn.Module,
+    latents: Latents,
+    mean_length: Tensor,
+    weight: float,
+    size: int,
+    heads: PriorHeads | None = None,
 ) -> tuple[Loss, Tensor]:
     """The path length regulariser, in float32; also the new running mean of lengths []."""
     with torch.autocast(latents.w_plus.device.type, enabled=False):
         w_plus = latents.w_plus.float()  # the mapping has answered in the step's precision
-        image = generated(generator, replace(latents, w_plus=w_plus), size)
+        image = generated(generator, replace(latents, w_plus=w_plus), size, heads)
         penalty, new_mean = path_length_penalty(image, w_plus, mean_length, latents.noise)
     loss = weight * penalty.mean()
     return (loss, {"l_g_path": penalty.mean(), "path_length": new_mean}), new_mean

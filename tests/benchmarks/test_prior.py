@@ -12,6 +12,7 @@ from restore.benchmarks.prior_blind import (
     choose,
     group_of,
     read_ages,
+    smallest_alike,
     table_row,
 )
 from restore.errors import InputError
@@ -92,6 +93,28 @@ def test_optimisation_comes_nearer_to_a_face_of_a_known_code():
     assert error(better) < 0.9 * error(codes)
     with pytest.raises(InputError, match="expected a PriorRestorer"):
         Rebuilder(net, LpipsLoss(FeaturesOfPixels()), Identity())
+
+
+def test_heads_stand_for_the_levels_that_two_generators_share():
+    assert smallest_alike(mobile(), mobile()) == 4
+    tuned = mobile()
+    tuned.blocks["16"].conv1.bias.add_(0.5)
+    assert smallest_alike(mobile(), tuned) == 16  # the levels above 16 px are the same
+    tuned.to_rgb.bias.add_(0.5)
+    assert smallest_alike(mobile(), tuned) == float("inf")
+
+
+def test_another_generator_paints_and_gives_the_mean():
+    net, other = mobile(), mobile(1)
+    start = net.w_mean.expand(1, 11, -1)
+    rebuilder = Rebuilder(
+        PriorRestorer(Known(start), net),
+        LpipsLoss(FeaturesOfPixels()),
+        Identity(),
+        generator=other,
+    )
+    expected = torch.nn.functional.avg_pool2d(other.synthesis(start), 2)
+    torch.testing.assert_close(rebuilder.paint(start, 32), expected)
 
 
 def test_painted_faces_are_kept_and_found_again(tmp_path):

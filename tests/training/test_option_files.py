@@ -13,7 +13,9 @@ from restore.config.degradation_options import DegradationOptions
 from restore.latents.generate import load_generator
 from restore.latents.generator_file import save_generator
 from restore.networks.mobile_stylegan import MobileStyleGAN
+from restore.networks.prior_heads import PriorHeads
 from restore.train import main
+from restore.training import build_prior
 from restore.training.recipes import mixture_of
 from restore.training.state import load_state
 from restore.training.stylegan_step import shrunken_picture
@@ -82,18 +84,23 @@ def test_option_file_runs_in_half_precision(name, precision, workplace):
     assert all(np.isfinite(value) for value in values.values())
 
 
-def test_the_prior_is_fine_tuned_above_its_frozen_levels(workplace):
+@pytest.mark.parametrize("size", [32, 16], ids=["full picture", "through a head"])
+def test_the_prior_is_fine_tuned_above_its_frozen_levels(workplace, monkeypatch, size):
     net = MobileStyleGAN((16, 16, 16, 8), w_dim=16, num_mapping=2)
     save_generator(workplace / "prior.safetensors", net, "tiny")
+    heads = PriorHeads((16, 16, 16, 8), (16,))
+    heads.start_from(net)
+    monkeypatch.setattr(build_prior, "load_prior_heads", lambda _: heads.requires_grad_(False))
     block = {
         "type": "MobileStyleGAN", "channels": [16, 16, 16, 8], "w_dim": 16, "num_mapping": 2,
-        "head_sizes": [], "load_path": "prior.safetensors", "out_size": 32, "freeze_levels": 8,
+        "head_sizes": [], "load_path": "prior.safetensors", "out_size": size, "freeze_levels": 8,
+        "through_head": size == 16,
     }  # fmt: skip
     options = yaml.safe_load((ROOT / "options" / "finetune_prior_cpu.yml").read_text("utf-8"))
     options["network_g"] = block
-    options["network_d"] |= {"out_size": 32, "narrow": 0.03125}
+    options["network_d"] |= {"out_size": size, "narrow": 0.03125}
     options["train"] |= {"total_iter": 2, "precision": "fp32"}
-    options["datasets"]["train"] |= {"dataroot_gt": "datasets/tiny/crops.npy", "out_size": 32}
+    options["datasets"]["train"] |= {"dataroot_gt": "datasets/tiny/crops.npy", "out_size": size}
     del options["datasets"]["train"]["source_weights"]
     assert main(["-opt", str(write(workplace, options))]) == 0
     path = workplace / "experiments" / "finetune_prior_cpu" / "models" / "net_g_latest.safetensors"
@@ -102,7 +109,21 @@ def test_the_prior_is_fine_tuned_above_its_frozen_levels(workplace):
     moved = {name for name in start if not torch.allclose(start[name], tuned[name], atol=1e-7)}
     kept = ("mapping_layers.", "w_mean", "const", "conv_4.", "blocks.8.")
     assert moved and not any(name.startswith(kept) for name in moved)
-    assert {"to_rgb.weight", "blocks.16.conv1.pointwise", "blocks.32.up.affine.bias"} <= moved
+    later = {"to_rgb.weight", "blocks.32.up.affine.bias", "blocks.32.conv1.pointwise"}
+    assert "blocks.16.conv1.pointwise" in moved
+    assert moved & later == (set() if size == 16 else later)
+
+
+def test_a_head_that_is_not_there_is_named(workplace, capsys):
+    block = {"through_head": True, "out_size": 32, "freeze_levels": 8, "head_sizes": []}
+    options = yaml.safe_load((ROOT / "options" / "finetune_prior_cpu.yml").read_text("utf-8"))
+    tiny = {"type": "MobileStyleGAN", "w_dim": 16, "num_mapping": 2, "channels": [16, 16, 16, 8]}
+    options["network_g"] = tiny | block
+    options["network_d"] |= {"out_size": 32, "narrow": 0.03125}
+    options["datasets"]["train"] |= {"dataroot_gt": "datasets/tiny/crops.npy", "out_size": 32}
+    del options["datasets"]["train"]["source_weights"]
+    assert main(["-opt", str(write(workplace, options))]) == 1
+    assert "expected a packaged head of 32 px" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("size", [16, 32, 64])
