@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from restore.networks.mobile_stylegan import MobileStyleGAN
 from restore.networks.prior_heads import STYLES_OF_LEVEL, PriorHeads
 from restore.runtime.graph import GraphBuilder
+from restore.runtime.graph_strips import Strip
 from restore.runtime.mobile_synthesis_graph import SynthesisSteps
 
 if TYPE_CHECKING:
@@ -56,20 +57,28 @@ class _PictureOfLevel(SynthesisSteps):
         self.size = size
 
     def image_by_halving(self) -> str:
-        """The published last layer's LL band: `ToRGB.halved`."""
+        """The published last layer's LL band: `ToRGB.halved`, strip by strip."""
+        return self.through_levels(self.halved_rows)
+
+    def halved_rows(self, below: str, strip: Strip) -> str:
+        """Rows `strip` of the image, from the features of the level below the last."""
         g = self.g
-        x = self.through_levels(lambda below, strip: self.level(below, self.count - 1, strip))
         half = g.constant(0.5)
         weight, bias = (
             g.mul(g.slice(g.weight(f"decoder.to_rgb.{part}"), 0, RGB, 0), half)
             for part in ("weight", "bias")
         )
-        return g.conv(self.styled(x, -1, "decoder.to_rgb"), weight, bias, kernel=1)
+        x = self.styled(self.last_level(below, strip), -1, "decoder.to_rgb")
+        return g.conv(x, weight, bias, kernel=1)
+
+    def last_level(self, below: str, strip: Strip) -> str:
+        """Rows `strip` of the last level's features."""
+        return self.level(below, self.count - 1, strip)
 
     def image_by_head(self) -> str:
         """`networks/prior_heads.py`: the later levels, worked through at this size."""
         g = self.g
-        x = self.through_levels(lambda below, strip: self.level(below, self.count - 1, strip))
+        x = self.through_levels(self.last_level)
         for part, i in enumerate(range(self.count, len(self.channels))):
             x = self.shrunken_level(x, f"head.levels.{part}", i)
         x = self.styled(x, -1, "decoder.to_rgb")
