@@ -1,29 +1,31 @@
-"""Fits the face space of `restore.faces.cover` on face crops, and measures what it finds.
+"""How well covered faces are told from open ones (`restore.trust.cover`).
 
-    python -m restore.benchmarks cover --faces FACES --fit restore/weights/cover.safetensors
     python -m restore.benchmarks cover --faces FACES
 
-FACES: the folder with faces256-train-0.tar .. -3.tar (to fit) and faces256-val.tar (to measure).
+FACES: the folder with faces256-val.tar. The four covers are painted by other means than those that
+the network learnt from (`restore.training.covers`). With --photos STORE, a sheet of the faces of a
+store that it holds most covered, to be looked at.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from restore.benchmarks.protocol import batches, open_faces
 from restore.benchmarks.trust_faces import uint8_crops
+from restore.data.stores import open_store
 from restore.errors import InputError
-from restore.faces.cover import FaceSpace, face_vector, load_face_space
 from restore.geometry.template import ffhq_template
+from restore.trust.cover import CoverDetector, packaged_cover_detector
 from restore.trust.verdict import Limits
 
-COMPONENTS = 12
 SETS = ("none", "mild", "gfpgan", "heavy", "old_photo")
 KINDS = ("mask over nose and mouth", "dark glasses", "half a face", "hand before the mouth")
 
@@ -31,60 +33,61 @@ KINDS = ("mask over nose and mouth", "dark glasses", "half a face", "hand before
 def main(argv: Sequence[str] | None = None) -> int:
     """Fit, or print the share of faces counted as covered."""
     parser = argparse.ArgumentParser("restore.benchmarks cover", description=__doc__)
-    parser.add_argument("--faces", type=Path, required=True)
-    parser.add_argument("--fit", type=Path, help="write the face space to this file")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--faces", type=Path)
+    what.add_argument("--photos", type=Path, help="store of crops on the template zoomed 1.2")
+    parser.add_argument("--network", type=Path, help="another file than the packaged one")
+    parser.add_argument("--sheet", type=Path, default=Path("covered.jpg"), help="of --photos")
     parser.add_argument("--count", type=int, default=64, help="faces of each set")
+    parser.add_argument("--without", type=int, default=0, help="of other faces than that --count")
     args = parser.parse_args(argv)
-    if args.fit:
-        fit(args.faces, args.fit)
-        return 0
-    space = load_face_space()
-    if space is None:
-        raise InputError("there is no packaged face space; make one with --fit")
-    _measure(space, args.faces, args.count)
+    detector = CoverDetector(args.network) if args.network else packaged_cover_detector()
+    if detector is None:
+        raise InputError("there is no packaged cover network; give one by --network FILE")
+    if args.photos:
+        _look(detector, args.photos, args.sheet)
+    else:
+        _measure(detector, args.faces, args.count, args.without)
     return 0
 
 
-def fit(faces: Path, path: Path) -> None:
-    """Principal components of every second training crop -> a safetensors file in float16."""
-    from safetensors.numpy import save_file
-
-    vectors = np.stack(list(_training_vectors(faces)))
-    mean = vectors.mean(0)
-    _, _, components = np.linalg.svd(vectors - mean, full_matrices=False)
-    tensors = {"mean": mean, "components": components[:COMPONENTS]}
-    about = {"what": "eigenfaces of restore.faces.cover", "faces": str(len(vectors))}
-    save_file({k: v.astype(np.float16) for k, v in tensors.items()}, path, about)
-    print(f"{len(vectors)} faces -> {path} ({path.stat().st_size / 1024:.0f} kB)")
-
-
-def _training_vectors(faces: Path) -> Iterator[np.ndarray]:
-    template = ffhq_template(256, 1.2, (256.0, 280.0))
-    parts = sorted(p.stem.partition("-")[2] for p in faces.glob("faces256-train-*.tar"))
-    if not parts:
-        raise InputError(f"{faces} holds no faces256-train-*.tar to fit on")
-    for part in parts:
-        store = open_faces(faces, 256, None, part).store
-        for name in tqdm(sorted(store.keys)[::2], desc=part, disable=None):
-            yield face_vector(store.image(name), template)
-
-
-def _measure(space: FaceSpace, faces: Path, count: int) -> None:
+def _measure(detector: CoverDetector, faces: Path, count: int, without: int) -> None:
     template = ffhq_template(256)
     least = Limits().most_covered
     print(f"| faces | median | 95 % | above {least:.2f} |\n|---|---:|---:|---:|")
+
+    def shares(recipe: str, kind: int | None) -> np.ndarray:
+        random, found = np.random.default_rng(0), []
+        for batch in batches(open_faces(faces, 256, count, without=without), recipe, 8):
+            for crop in uint8_crops(batch.lq):
+                crop = crop if kind is None else cover(crop, kind, random)
+                found.append(detector.covered(crop, template))
+        return np.array(found)
+
     for recipe in SETS:
-        found = []
-        for batch in batches(open_faces(faces, 256, count), recipe, 8):
-            found += [space.covered(crop, template) for crop in uint8_crops(batch.lq)]
-        _line(recipe, np.array(found), least)
-    random = np.random.default_rng(0)
+        _line(recipe, shares(recipe, None), least)
     for kind, name in enumerate(KINDS):
-        found = []
-        for batch in batches(open_faces(faces, 256, count), "mild", 8):
-            crops = [cover(crop, kind, random) for crop in uint8_crops(batch.lq)]
-            found += [space.covered(crop, template) for crop in crops]
-        _line(f"mild, {name}", np.array(found), least)
+        _line(f"mild, {name}", shares("mild", kind), least)
+
+
+def _look(detector: CoverDetector, photos: Path, path: Path) -> None:
+    """The 40 most covered faces of a store, and 40 around the limit; the shares are printed."""
+    store, found = open_store(photos), []
+    for key in tqdm(sorted(store.keys), desc=photos.name, disable=None):
+        crop = store.image(key)
+        template = ffhq_template(crop.shape[0], 1.2, (256.0, 280.0))
+        found.append((detector.covered(crop, template), key))
+    found.sort(reverse=True)
+    least = Limits().most_covered
+    above = sum(share > least for share, _ in found)
+    print(f"{above} of {len(found)} faces above {least:.2f}")
+    middle = max(0, min(above, len(found) - 20) - 20)
+    cells = [
+        cv2.resize(store.image(key), (96, 96), interpolation=cv2.INTER_AREA)
+        for _, key in [*found[:40], *found[middle : middle + 40]]
+    ]
+    rows = [np.concatenate(cells[i : i + 20], 1) for i in range(0, len(cells) - 19, 20)]
+    Image.fromarray(np.concatenate(rows)).save(path, quality=88)
 
 
 def _line(name: str, found: np.ndarray, least: float) -> None:

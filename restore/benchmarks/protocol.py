@@ -28,7 +28,8 @@ from restore.degradation.recipes import RECIPES
 from restore.errors import InputError
 from restore.metrics.table import MetricSuite
 
-SIZES = (256, 512)
+SIZES = (64, 128, 256, 512)
+"""px of the frame; those below 512 are made of the crops of 256 px."""
 PROTOCOL_RECIPES = ("mild", "gfpgan", "heavy", "old_photo")
 REFERENCE_SIZE = 512
 """A recipe's pixels are those of a crop of this size, so that a 256 px crop is degraded as much as
@@ -95,10 +96,11 @@ def open_faces(
     Raises `InputError` where the folder or its tar is missing.
     """
     if size not in SIZES:
-        raise InputError(f"size {size}: there are sets of {' and '.join(map(str, SIZES))} px")
+        raise InputError(f"size {size}: expected one of {', '.join(map(str, SIZES))} px")
+    stored = max(size, 256)
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; give the one that holds faces{size}-{part}.tar")
-    path = folder / f"faces{size}-{part}.tar"
+        raise InputError(f"{folder} is no folder; give the one that holds faces{stored}-{part}.tar")
+    path = folder / f"faces{stored}-{part}.tar"
     if not path.is_file():
         raise InputError(
             f"{folder} holds no {path.name}; it is needed for --size {size}: a tar of square "

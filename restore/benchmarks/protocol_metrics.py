@@ -101,10 +101,11 @@ def niqe_statistics(path: Path, faces: Path, size: int, progress: bool = False) 
                 f"{round(size * NIQE_BLOCK_SHARE)} for faces of {size} px; give another file"
             )
         return statistics
-    parts = sorted(p.stem.partition("-")[2] for p in faces.glob(f"faces{size}-train*.tar"))
+    stored = max(size, 256)
+    parts = sorted(p.stem.partition("-")[2] for p in faces.glob(f"faces{stored}-train*.tar"))
     if not parts:
         raise InputError(
-            f"{path} is not there, and {faces} holds no faces{size}-train*.tar to fit NIQE's "
+            f"{path} is not there, and {faces} holds no faces{stored}-train*.tar to fit NIQE's "
             "statistics on; leave --niqe out or give the file"
         )
     sets = [open_faces(faces, size, -(-NIQE_FACES // len(parts)), part) for part in parts]
@@ -117,7 +118,7 @@ def niqe_statistics(path: Path, faces: Path, size: int, progress: bool = False) 
                     yield one.framed([name])
                     bar.update()
 
-    source = f"{sum(len(one.names) for one in sets)} faces of faces{size}-train"
+    source = f"{sum(len(one.names) for one in sets)} faces of faces{stored}-train"
     statistics = fit_niqe(images(), round(size * NIQE_BLOCK_SHARE), source)
     save_niqe(statistics, path)
     return statistics

@@ -4,7 +4,7 @@
 
 FACES: the folder with faces256-val.tar (or faces512-val.tar with --size 512). WEIGHTS: the folder
 with mobilefacenet_casia_112x96.safetensors and squeezenet1_1_features.safetensors. Parts:
-statuses, small, fidelity, identity, cost.
+statuses, small, sharp, fidelity, identity, cost.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 
 from restore.benchmarks.trust_faces import JudgedFaces, judge_recipe, resized_faces
 from restore.benchmarks.trust_measures import Measures, load_measures
+from restore.benchmarks.trust_sharp import SPOILS, sharp_rows
 from restore.errors import InputError
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.trust_options import Fidelity, IdentityPolicy, TrustOptions
@@ -26,6 +27,7 @@ from restore.pipeline.trust_options import Fidelity, IdentityPolicy, TrustOption
 RECIPES = ("none", "mild", "gfpgan", "heavy", "old_photo")
 STATUSES = ("already_good", "restored", "too_degraded", "occluded", "profile", "too_small")
 EYES = (6, 8, 10, 12, 16, 24, 48)
+WAYS = ("kept", "restored")
 RAW = TrustOptions(identity="off", gentle=False, keep_good=False)
 SAME_PERSON = 0.4
 """Cosine of MobileFaceNet from which two faces count as one person in these tables: 99 % of pairs
@@ -54,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--faces", type=Path, required=True)
-    add("--weights", type=Path, help="folder of the networks that measure (small, fidelity)")
+    add("--weights", type=Path, help="folder of the networks that measure (small, sharp, fidelity)")
     add("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
     add("--recipes", nargs="+", default=list(RECIPES))
     add("--count", type=int, default=64)
@@ -95,6 +97,22 @@ def small(restorer: Restorer, args: argparse.Namespace) -> None:
         scale = np.median([(face.degradation or {}).get("scale", np.nan) for face in judged.faces])
         lost = (after < SAME_PERSON).mean()
         _row(eyes, f"{after.mean():.2f}", f"{lost:.0%}", f"{before.mean():.2f}", f"{scale:.1f}")
+
+
+def sharp(restorer: Restorer, args: argparse.Namespace) -> None:
+    """Sharp faces of few px, enlarged: their own pixels or the restored face?"""
+    measures = _measures(args)
+    names = [f"{what} {way}" for what in ("LPIPS", "PSNR", "identity") for way in WAYS]
+    _head("px between the eyes", "enlarged", *names, "left as it is", *SPOILS)
+    rows = sharp_rows(restorer, args.faces, args.size, args.count, measures, RAW)
+    for eyes, factor, found in rows:
+        values = [
+            f"{found[f'{what} {way}']:.{digits}f}"
+            for what, digits in (("lpips", 3), ("psnr", 1), ("identity", 3))
+            for way in WAYS
+        ]
+        shares = [f"{found[name]:.0%}" for name in ("good", *SPOILS)]
+        _row(eyes, f"{factor}x", *values, *shares)
 
 
 def fidelity(restorer: Restorer, args: argparse.Namespace) -> None:
@@ -190,6 +208,7 @@ def cost(restorer: Restorer, args: argparse.Namespace) -> None:
 PARTS: dict[str, Callable[[Restorer, argparse.Namespace], None]] = {
     "statuses": statuses,
     "small": small,
+    "sharp": sharp,
     "fidelity": fidelity,
     "identity": identity,
     "cost": cost,
@@ -198,7 +217,9 @@ PARTS: dict[str, Callable[[Restorer, argparse.Namespace], None]] = {
 
 def _measures(args: argparse.Namespace) -> Measures:
     if args.weights is None:
-        raise InputError("small and fidelity need --weights FOLDER, or leave them out of --parts")
+        raise InputError(
+            "these parts need --weights FOLDER, or leave them out: small, sharp, fidelity"
+        )
     return load_measures(args.weights)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,14 +81,19 @@ def resized_faces(
     count: int,
     eyes: float,
     trust: TrustOptions | None = None,
+    spoil: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> JudgedFaces:
-    """Held-out faces averaged down to that many px between the eyes, then restored."""
+    """Held-out faces averaged down to that many px between the eyes, then restored.
+
+    spoil: what is done to the small photo, uint8 RGB, first.
+    """
     template = ffhq_template(size)
     side = max(round(size * eyes / float(np.linalg.norm(template[1] - template[0]))), 4)
     lq, gt, masks, faces = [], [], [], []
     for batch in batches(open_faces(folder, size, count), "none", 4):
         for crop in uint8_crops(batch.gt):
             small = np.asarray(cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA))
+            small = small if spoil is None else spoil(small)
             faces.append(restorer.restore(small, aligned=True, trust=trust).faces[0])
             lq.append(small)
             gt.append(crop)

@@ -25,6 +25,7 @@ ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "prior_heads": ("restore.networks.prior_heads", "PriorHeads", {}),
     "mobile_restorer": ("restore.networks.mobile_restorer", "build_mobile_restorer", {}),
     "identity_student": ("restore.networks.identity_student", "IdentityStudent", {}),
+    "cover_network": ("restore.networks.cover_network", "CoverNetwork", {}),
 }
 
 

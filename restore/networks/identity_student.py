@@ -7,24 +7,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-
-def _conv(channels: int, out: int, kernel: int, stride: int, norm: bool) -> nn.Sequential:
-    conv = nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=not norm)
-    return nn.Sequential(conv, nn.BatchNorm2d(out)) if norm else nn.Sequential(conv)
-
-
-class _Block(nn.Module):
-    """Residual block: two 3x3 convolutions."""
-
-    def __init__(self, channels: int, norm: bool) -> None:
-        super().__init__()
-        self.first = _conv(channels, channels, 3, 1, norm)
-        self.second = _conv(channels, channels, 3, 1, norm)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.second(F.relu(self.first(x))))
+from restore.networks.normed_conv import ResidualBlock, folded_state, normed_conv
 
 
 class IdentityStudent(nn.Module):
@@ -54,15 +38,15 @@ class IdentityStudent(nn.Module):
             "head": head,
             "norm": norm,
         }
-        self.stem = _conv(3, widths[0] // 3, 3, 2, norm)
+        self.stem = normed_conv(3, widths[0] // 3, 3, 2, norm)
         self.down = nn.ModuleList()
         self.stages = nn.ModuleList()
         channels = widths[0] // 3
         for width, count in zip(widths, blocks, strict=True):
-            self.down.append(_conv(channels, width, 3, 2, norm))
-            self.stages.append(nn.Sequential(*(_Block(width, norm) for _ in range(count))))
+            self.down.append(normed_conv(channels, width, 3, 2, norm))
+            self.stages.append(nn.Sequential(*(ResidualBlock(width, norm) for _ in range(count))))
             channels = width
-        self.widen = _conv(channels, head, 1, 1, norm)
+        self.widen = normed_conv(channels, head, 1, 1, norm)
         # one weight for each place of the face: the pooling of MobileFaceNet (Chen et al. 2018)
         self.pool = nn.Parameter(torch.empty(head, 7, 6).uniform_(-1, 1) / 42**0.5)
         self.pool_norm = nn.BatchNorm1d(head) if norm else nn.Identity()
@@ -89,14 +73,7 @@ class IdentityStudent(nn.Module):
 def folded(network: IdentityStudent) -> IdentityStudent:
     """The same function without batch norms, as it is shipped; in eval mode, weights copied."""
     plain = IdentityStudent(**{**network.arguments, "norm": False}).eval()
-    state: dict[str, Tensor] = {"pool": network.pool}
-    for name, module in network.eval().named_modules():
-        if isinstance(module, nn.Sequential) and len(module) == 2:
-            conv, norm = module[0], module[1]
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                conv = fuse_conv_bn_eval(conv, norm)
-                state[f"{name}.0.weight"] = conv.weight
-                state[f"{name}.0.bias"] = conv.bias  # type: ignore[assignment]
+    state = {"pool": network.pool, **folded_state(network)}
     last, pooled = network.project, network.pool_norm
     state["project.weight"], state["project.bias"] = last.weight, last.bias
     if isinstance(pooled, nn.BatchNorm1d):

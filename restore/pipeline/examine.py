@@ -19,10 +19,10 @@ def examine(
     face: RestoredFace, rgb: NDArray[np.uint8], template: NDArray[np.float64]
 ) -> RestoredFace:
     """An aligned face with yaw, cover and quality; rgb: the photo [h,w,3] of its matrix."""
-    from restore.faces.cover import load_face_space
     from restore.faces.pose import head_pose
     from restore.faces.quality import face_quality
     from restore.faces.warp import compose, resized, warp
+    from restore.trust.cover import packaged_cover_detector
 
     assert face.crop is not None
     assert face.matrix is not None
@@ -38,8 +38,8 @@ def examine(
         yaw = head_pose(face.landmarks).yaw
     except RestoreError:
         yaw = None
-    space = load_face_space()
-    covered = None if space is None else space.covered(face.crop, template)
+    detector = packaged_cover_detector()
+    covered = None if detector is None else detector.covered(face.crop, template)
     return replace(face, yaw=yaw, covered=covered, quality=face_quality(crop, points))
 
 
@@ -59,10 +59,17 @@ def measured_side(face: RestoredFace) -> int:
 
 
 def evidence(
-    face: RestoredFace, photo_size: tuple[int, int], template: NDArray[np.float64]
+    face: RestoredFace,
+    photo_size: tuple[int, int],
+    template: NDArray[np.float64],
+    enlarged: float = 1.0,
 ) -> Evidence:
-    """Everything that the verdict on an examined face stands on; photo_size: width, height."""
+    """Everything that the verdict on an examined face stands on; photo_size: width, height.
+
+    enlarged: how many times larger than in the photo the face will be shown.
+    """
     assert face.quality is not None
+    assert face.crop is not None
     return Evidence(
         face.eye_distance,
         measured_side(face),
@@ -73,6 +80,8 @@ def evidence(
         share_in_frame(face, photo_size, template),
         covered=face.covered or 0.0,
         degradation=face.degradation,
+        enlarged=enlarged,
+        magnified=face.crop.shape[0] / native_side(face),
     )
 
 

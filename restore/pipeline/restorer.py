@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from restore.images.depth import looks_gray, to_gray, to_rgb, to_uint8
 from restore.images.photo import Photo
 from restore.images.profile import ColourTransform, colour_transform
 from restore.pipeline.background import Upsampler, resize_alpha, resize_background, scaled_size
+from restore.pipeline.call import Call
 from restore.pipeline.choice import FaceChoice, choose_faces, photo_status
 from restore.pipeline.contracts import Detector, Runtime
 from restore.pipeline.guard import IdentityGuard
@@ -158,12 +159,11 @@ class Restorer:
         self.guard.require(trust)
         with stopwatch("read"):
             source = as_photo(photo)
-        call = _Call(stopwatch, fidelity, keep_gray, trust, references, progress, cancel)
+        call = Call(stopwatch, fidelity, keep_gray, trust, references, progress, cancel, scale)
         if aligned:
             return self._restore_aligned(source, call)
         size = scaled_size(*source.size, scale)
-        transform = None if source.pixels.ndim == 2 else colour_transform(source.metadata.icc)
-        rgb = to_rgb(to_uint8(source.pixels))
+        rgb, transform = _pixels_of(source)
         stop_if(cancel)
         with stopwatch("detect"):
             found = self._detect(rgb)
@@ -234,7 +234,7 @@ class Restorer:
         return examine(replace(face, crop=crop, matrix=aligned.matrix), rgb, self.template)
 
     def _restore_crops(
-        self, faces: list[RestoredFace], photo_size: tuple[int, int], call: _Call
+        self, faces: list[RestoredFace], photo_size: tuple[int, int], call: Call
     ) -> tuple[list[RestoredFace], tuple[str, ...]]:
         """Aligned faces through the network and what guards the person; and notes."""
 
@@ -252,12 +252,12 @@ class Restorer:
                     self.runtime, faces, call.references, self.guard, self.max_batch, call.cancel
                 )
         with call.stopwatch("trust"):
-            dial = self.runtime.supports_fidelity
+            redo = again if self.runtime.supports_fidelity else None
             return treat_faces(
-                faces, photo_size, self.guard, call.trust, call.keep_tone, again if dial else None
+                faces, photo_size, self.guard, call.trust, call.keep_tone, redo, call.enlarged
             )
 
-    def _restore_aligned(self, source: Photo, call: _Call) -> RestoredPhoto:
+    def _restore_aligned(self, source: Photo, call: Call) -> RestoredPhoto:
         from restore.pipeline.examine import examine
 
         width, height = source.size
@@ -266,8 +266,7 @@ class Restorer:
                 f"an aligned crop is square, this photo is {width} x {height}; "
                 "leave aligned (--aligned) out for whole photos"
             )
-        transform = None if source.pixels.ndim == 2 else colour_transform(source.metadata.icc)
-        rgb = to_rgb(to_uint8(source.pixels))
+        rgb, transform = _pixels_of(source)
         crop = to_side(rgb, self.crop_size)
         crop = crop if transform is None else transform.to_srgb(crop)
         scale = self.crop_size / width
@@ -275,6 +274,7 @@ class Restorer:
         landmarks = (self.template + 0.5) / scale - 0.5
         box = np.array([0, 0, width - 1, height - 1], np.float64)
         face = RestoredFace(box, landmarks, 1.0, "restored", crop=crop, matrix=matrix)
+        call = replace(call, enlarged=max(scale, 1.0))
         faces, notes = self._restore_crops([examine(face, rgb, self.template)], source.size, call)
         image = crop if faces[0].restored is None else faces[0].restored
         image = image if transform is None else transform.from_srgb(image)
@@ -282,21 +282,15 @@ class Restorer:
             image = to_gray(image)
             if source.pixels.ndim == 2:
                 image = np.ascontiguousarray(image[:, :, :1])
-        lost = ("alpha is not kept in aligned crops",) if source.alpha is not None else ()
-        return _photo_result(image, faces, source, call.stopwatch, notes + lost)
+        if source.alpha is not None:
+            notes = (*notes, "alpha is not kept in aligned crops")
+        return _photo_result(image, faces, source, call.stopwatch, notes)
 
 
-@dataclass(frozen=True)
-class _Call:
-    """What one call of `restore` asks for."""
-
-    stopwatch: Stopwatch
-    fidelity: Fidelity
-    keep_tone: bool
-    trust: TrustOptions
-    references: References | None
-    progress: Progress | None
-    cancel: Cancel | None
+def _pixels_of(source: Photo) -> tuple[NDArray[np.uint8], ColourTransform | None]:
+    """The photo's pixels as uint8 RGB, and how they become sRGB; None where they are that."""
+    transform = None if source.pixels.ndim == 2 else colour_transform(source.metadata.icc)
+    return to_rgb(to_uint8(source.pixels)), transform
 
 
 def _photo_result(

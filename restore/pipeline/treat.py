@@ -13,7 +13,7 @@ from restore.pipeline.examine import evidence
 from restore.pipeline.guard import IdentityGuard, mixed
 from restore.pipeline.results import RestoredFace
 from restore.pipeline.trust_options import TrustOptions
-from restore.trust.verdict import judge
+from restore.trust.verdict import Verdict, judge
 
 Crop = NDArray[np.uint8]
 Again = Callable[[Sequence[RestoredFace]], list[RestoredFace]]
@@ -45,12 +45,19 @@ def treat_faces(
     options: TrustOptions,
     keep_tone: bool,
     again: Again | None = None,
+    enlarged: float = 1.0,
 ) -> tuple[list[RestoredFace], tuple[str, ...]]:
     """Faces whose `restored` is the network's own -> as they go into the photo, and notes.
 
     `again`: None where the network has no dial, or the faces were run at fidelity 1 already.
+    `enlarged`: how many times larger than in the photo the faces will be.
     """
-    treated = [_treated(face, photo_size, guard, options, keep_tone) for face in faces]
+
+    def treat(face: RestoredFace) -> RestoredFace:
+        seen = evidence(face, photo_size, guard.template, enlarged) if _has_both(face) else None
+        return face if seen is None else _treated(face, judge(seen), options, keep_tone)
+
+    treated = [treat(face) for face in faces]
     if options.identity == "off":
         return treated, ()
     try:
@@ -66,22 +73,21 @@ def treat_faces(
         poor = [i for i, face in enumerate(treated) if _is_other(face, threshold)]
         raised = [i for i in poor if (treated[i].fidelity or 0.0) < 1]
         redone = again([treated[i] for i in raised]) if raised else []
-        redone = [_treated(face, photo_size, guard, options, keep_tone) for face in redone]
+        redone = [treat(face) for face in redone]
         for i, face in zip(raised, _measured(redone, guard), strict=True):
             treated[i] = _said(face, "fidelity was raised to 1")
     return [_guarded(face, guard, options, threshold) for face in treated], ()
 
 
+def _has_both(face: RestoredFace) -> bool:
+    return face.restored is not None and face.crop is not None
+
+
 def _treated(
-    face: RestoredFace,
-    photo_size: tuple[int, int],
-    guard: IdentityGuard,
-    options: TrustOptions,
-    keep_tone: bool,
+    face: RestoredFace, verdict: Verdict, options: TrustOptions, keep_tone: bool
 ) -> RestoredFace:
-    if face.restored is None or face.crop is None:
-        return face
-    verdict = judge(evidence(face, photo_size, guard.template))
+    assert face.restored is not None
+    assert face.crop is not None
     if verdict.status == "already_good":
         if options.keep_good:
             return _kept(replace(face, status="already_good", reason=verdict.reason))

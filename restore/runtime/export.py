@@ -18,11 +18,13 @@ from restore.runtime.checkpoint_graph import (
     is_ours,
     load_restorer_checkpoint,
 )
+from restore.runtime.cover_graph import build_cover_model
 from restore.runtime.export_check import TOLERANCE, check_graph, check_precision
 from restore.runtime.graph import OPSET, PRECISIONS, GraphBuilder
 from restore.runtime.identity_graph import build_identity_model
 
-IDENTITY = "identity_student"  # a graph of its own kind: faces in, vectors out
+# graphs of their own kinds: faces in, vectors or maps out
+SMALL_GRAPHS = {"identity_student": build_identity_model, "cover_network": build_cover_model}
 
 __all__ = ["check_graph", "check_precision", "export_model", "export_precision", "main"]
 
@@ -47,15 +49,16 @@ def export_model(
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{model} is no model file of ours (format {header.get('format')!r})")
     architecture, arguments = str(header.get("architecture")), header.get("arguments", {})
-    if architecture not in GRAPHS and architecture != IDENTITY:
-        known = ", ".join([*GRAPHS, IDENTITY])
+    if architecture not in GRAPHS and architecture not in SMALL_GRAPHS:
+        known = ", ".join([*GRAPHS, *SMALL_GRAPHS])
         raise CheckpointError(
             f"{model}: architecture {architecture!r} has no graph; these have: {known}"
         )
     graph = GraphBuilder(header["tensors"], model.name)
     text = f"weights in {model.name}; made by restore export"
-    if architecture == IDENTITY:
-        proto = build_identity_model(graph, arguments, f"{architecture}; {text}")
+    if architecture in SMALL_GRAPHS:
+        build = SMALL_GRAPHS[architecture]
+        proto = build(graph, arguments, f"{architecture}; {text}")
     else:
         proto = build_graph(graph, architecture, arguments, text)
     _write(proto.SerializeToString(), output)

@@ -10,6 +10,7 @@ import numpy as np
 
 from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError
+from restore.runtime.cover_graph import check_cover_graph
 from restore.runtime.identity_graph import check_identity_graph
 
 TOLERANCE = 1e-3  # of the check, in the [-1,1] range of pixels
@@ -21,8 +22,10 @@ def check_graph(model: Path, graph: Path, seed: int = 0) -> dict[str, float]:
 
     Images in the [-1,1] range, at fidelity 1 and 0.4. Raises `CheckpointError` above 1e-3.
     """
-    if read_header(model).get("architecture") == "identity_student":
-        return check_identity_graph(model, graph, seed)
+    checks = {"identity_student": check_identity_graph, "cover_network": check_cover_graph}
+    architecture = read_header(model).get("architecture")
+    if architecture in checks:
+        return checks[architecture](model, graph, seed)
     session = _session(graph)
     size = session.get_inputs()[0].shape[-1]
     lq = np.random.default_rng(seed).uniform(-1, 1, (2, 3, size, size)).astype(np.float32)

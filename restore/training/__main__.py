@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from restore.errors import RestoreError
 
@@ -34,6 +35,8 @@ def _run(arguments: argparse.Namespace) -> str:
         return card
     if arguments.command == "prior-heads":
         return _prior_heads(arguments)
+    if arguments.command == "cover":
+        return _cover(arguments)
     from restore.training.identity_distil import distil
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
@@ -49,6 +52,16 @@ def _prior_heads(arguments: argparse.Namespace) -> str:
         arguments.model, arguments.output, options, arguments.sizes, arguments.minutes
     )
     return "\n".join(f"{size} px: {value:.1f} dB" for size, value in reached.items())
+
+
+def _cover(arguments: argparse.Namespace) -> str:
+    from restore.training.cover_fit import CoverFitOptions, fit_cover_network
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    options = CoverFitOptions(minutes=arguments.minutes, steps=arguments.steps, seed=arguments.seed)
+    states = arguments.states or arguments.output.with_suffix(".states")
+    loss = fit_cover_network(arguments.crops, arguments.output, states, options)
+    return f"{arguments.output}: loss {loss:.4f}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,6 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--images", type=int, default=60, help="faces to paint and learn from")
     command.add_argument("--steps", type=int, default=400)
     command.add_argument("--minutes", type=float, default=60, help="end the steps after this long")
+    command.add_argument("--seed", type=int, default=0)
+    command = commands.add_parser("cover", help="train the network that sees covered faces")
+    command.add_argument("--crops", type=Path, nargs="+", required=True, help="stores of faces")
+    command.add_argument("-o", "--output", type=Path, required=True)
+    command.add_argument("--states", type=Path, help="folder of states; default: OUTPUT.states")
+    command.add_argument("--minutes", type=float, default=25, help="of the whole training")
+    command.add_argument("--steps", type=int, default=1_000_000, help="end after as many")
     command.add_argument("--seed", type=int, default=0)
     return parser
 

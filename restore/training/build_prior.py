@@ -73,6 +73,7 @@ def build_prior(options: Options, ranks: Ranks) -> PriorTask:
         path_weight=train.path_reg_weight,
         path_every=train.net_g_reg_every,
         path_shrink=train.path_batch_shrink,
+        d_alone=train.net_d_init_iters,
     )
     strength = AdaptiveStrength(
         strength=0.0 if augment.mode == "off" else augment.prob,

@@ -43,6 +43,8 @@ class PriorPlan:
     path_weight: float = 2.0
     path_every: int = 4
     path_shrink: int = 2
+    d_alone: int = 0
+    """Steps in which D learns alone: a G that is good already would be spoilt by one at chance."""
 
 
 class PriorTask:
@@ -96,8 +98,10 @@ class PriorTask:
         r1 = plan.r1_weight / 2 * plan.r1_every if d_due else 0.0
         optimisers = self.trained.optimisers
         logged = self.stepper.step(optimisers["net_d"], [partial(self._d, n, r1) for n in micro])
-        logged |= self.stepper.step(optimisers["net_g"], [partial(self._g, n) for n in micro])
-        if plan.path_weight > 0 and progress.step % plan.path_every == 0:
+        both = progress.step >= plan.d_alone
+        if both:
+            logged |= self.stepper.step(optimisers["net_g"], [partial(self._g, n) for n in micro])
+        if both and plan.path_weight > 0 and progress.step % plan.path_every == 0:
             small = [n[: max(1, len(n) // plan.path_shrink)] for n in micro]
             computes = [partial(self._path, n) for n in small]
             logged |= self.stepper.step(optimisers["net_g"], computes)

@@ -12,15 +12,14 @@ import threading
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.config.graph_layout import check_layout, stale
 from restore.config.model_header import FORMAT, read_header
-from restore.errors import CheckpointError, InputError
-from restore.geometry.similarity import similarity
+from restore.errors import CheckpointError
 from restore.geometry.template import ffhq_template
+from restore.trust.session import graph_session
+from restore.trust.view import face_view, to_planes
 
 PACKAGED = Path(__file__).parents[1] / "weights" / "identity.safetensors"
 ARCHITECTURE = "identity_student"
@@ -94,7 +93,7 @@ class IdentityNetwork:
     def _opened(self) -> Any:
         with self._lock:
             if self._session is None:
-                self._session = _session(self._model, self._threads)
+                self._session = graph_session(self._model, self._threads)
             return self._session
 
 
@@ -112,50 +111,10 @@ VIEW_POINTS = (
 
 
 def identity_view(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 RGB [n,s,s,3] in the plain FFHQ frame -> the inner face, uint8 RGB [n,112,96,3].
-
-    Large crops are averaged down: sampled on a whole multiple of the pixels, then shrunk by area.
-    """
+    """uint8 RGB [n,s,s,3] in the plain FFHQ frame -> the inner face, uint8 RGB [n,112,96,3]."""
     crops = np.asarray(crops)
-    if crops.ndim != 4 or crops.shape[1] != crops.shape[2] or crops.shape[3] != 3:
-        raise InputError(
-            f"faces have shape {list(crops.shape)}; identity needs FFHQ-frame crops [n,s,s,3]"
-        )
-    if crops.dtype != np.uint8:
-        raise InputError(f"faces are {crops.dtype}; identity needs uint8 RGB crops")
-    height, width = VIEW
-    views = np.empty((len(crops), height, width, 3), np.uint8)
-    if not len(crops):
-        return views
-    size = crops.shape[1]
-    # view -> crop, in OpenCV pixel coordinates
-    matrix = similarity(np.array(VIEW_POINTS), ffhq_template(size))
-    fine = max(1, int(np.ceil(np.hypot(matrix[0, 0], matrix[1, 0]) - 0.25)))
-    half = (fine - 1) / (2 * fine)  # the centre of a view's pixel among its finer ones
-    sampling = np.concatenate(
-        [matrix[:, :2] / fine, matrix[:, 2:] - matrix[:, :2].sum(1, keepdims=True) * half], 1
-    )
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    for i, crop in enumerate(crops):
-        large = cv2.warpAffine(
-            crop,
-            sampling,
-            (width * fine, height * fine),
-            flags=flags,
-            borderMode=cv2.BORDER_REFLECT,
-        )
-        views[i] = (
-            large if fine == 1 else cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA)
-        )
-    return views
-
-
-def to_planes(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """uint8 RGB [n,h,w,3] -> float32 [n,3,h,w] in [-1,1]."""
-    planes = np.ascontiguousarray(faces.transpose(0, 3, 1, 2), np.float32)
-    planes *= 2 / 255
-    planes -= 1
-    return planes
+    points = ffhq_template(crops.shape[1]) if crops.ndim == 4 else np.zeros((5, 2))
+    return face_view(crops, points, np.array(VIEW_POINTS), VIEW)
 
 
 def unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -171,25 +130,3 @@ def cosine(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     return np.asarray(np.clip((a * b).sum(-1) / np.maximum(lengths, 1e-12), -1, 1), np.float32)
-
-
-def _session(model: Path, threads: int) -> Any:
-    import onnxruntime
-
-    graph = model.with_suffix(".onnx")
-    if not graph.is_file():
-        raise CheckpointError(
-            f"{model} has no graph beside it ({graph.name}); make it with: restore export {model}"
-        )
-    check_layout(graph, read_header(model)["tensors"])
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(
-            os.fspath(graph.resolve()), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # its exceptions share no class of their own
-        reason = str(error).splitlines()[0]
-        raise stale(graph, f"cannot be loaded by onnxruntime ({reason})") from error

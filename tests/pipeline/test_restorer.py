@@ -21,8 +21,8 @@ RNG = np.random.default_rng(0)
 
 @pytest.fixture(autouse=True)
 def _waves_count_as_faces(monkeypatch):
-    """The pictures here are waves, which the face space would call covered faces."""
-    monkeypatch.setattr("restore.faces.cover.load_face_space", lambda: None)
+    """The pictures here are waves, which the network would call covered faces."""
+    monkeypatch.setattr("restore.trust.cover.packaged_cover_detector", lambda: None)
 
 
 def smooth(height, width, channels=3, dtype=np.uint8, seed=0):

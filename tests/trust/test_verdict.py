@@ -40,8 +40,13 @@ def test_a_sharp_face_is_good_wherever_it_comes_from():
         {"noise": 9.0},
         {"blocks": 1.0},
         {"blur": 3.0},
-        {"eye_distance": 20.0},
+        {"eye_distance": 38.0, "enlarged": 2.0},
+        {"eye_distance": 11.0},
+        {"degradation": {"damage": 0.1}, "magnified": 4.0},
+        {"eye_distance": 20.0, "enlarged": 4.0},
+        {"eye_distance": 20.0, "enlarged": 16.0},
         {"degradation": {"scale": 5.0}},
+        {"degradation": {"scale": 5.0}, "magnified": 8.0},
         {"degradation": {"jpeg_quality": 50.0}},
         {"degradation": {"damage": 0.4}},
     ):
@@ -49,6 +54,13 @@ def test_a_sharp_face_is_good_wherever_it_comes_from():
     good = {"scale": 1.2, "jpeg_quality": 95.0, "damage": 0.0, "blur_sigma": 0.5}
     assert judge(replace(sharp, degradation=good)).status == "already_good"
     assert judge(replace(sharp, yaw=80.0)).status == "already_good"  # it is left alone anyway
+    for change in (
+        {"eye_distance": 12.5},
+        {"eye_distance": 41.0, "enlarged": 2.0},
+        {"eye_distance": 26.0, "enlarged": 1.4},
+        {"degradation": {"scale": 4.0}, "magnified": 12.0},
+    ):
+        assert judge(replace(sharp, **change)).status == "already_good", change
     # edges of lids are wider in px of a larger crop
     assert judge(replace(CLEAR, blur=2.2, side=512)).status == "already_good"
     assert judge(replace(CLEAR, blur=2.2, side=256)).status == "restored"
