@@ -32,7 +32,7 @@ def paint_cover(
         fill = _fill(face, own, points, others, random)
         edge = cv2.GaussianBlur(shape, (0, 0), float(random.uniform(0.3, 1.2)))
         if random.random() < 0.5:  # the shadow that it throws
-            shift = np.float32([[1, 0, random.normal(0, 3)], [0, 1, random.uniform(0, 5)]])
+            shift = np.array([[1, 0, random.normal(0, 3)], [0, 1, random.uniform(0, 5)]])
             shade = cv2.warpAffine(edge, shift, edge.shape[::-1])
             shade = cv2.GaussianBlur(shade, (0, 0), float(random.uniform(1, 4)))
             image = image * (1 - random.uniform(0.1, 0.5) * shade[..., None])
@@ -157,6 +157,7 @@ def _fill(
     """What the thing looks like, float32 [s,s,3] in 0..255."""
     size = len(face)
     draw = random.random()
+    fill: NDArray[np.floating]
     if own == "dark" and draw < 0.75:
         colour = random.uniform(0, 55) + random.normal(0, 8, 3)
         fill = np.ones_like(face, np.float32) * colour
