@@ -20,7 +20,7 @@ from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError
 from restore.geometry.template import ffhq_template
 from restore.metrics.measure import rounded_to_bytes
-from restore.networks.prior_restorer import Encoding, PriorRestorer, blend_conditions
+from restore.networks.prior_restorer import Encoding, PriorRestorer
 from restore.runtime.model_info import model_info
 from restore.runtime.select import Runtime, load_runtime
 
@@ -112,7 +112,7 @@ class TorchModel:
         decoder: Any = self._network.decoder
         images = []
         for fidelity in fidelities:
-            conditions = blend_conditions(encoding.conditions, fidelity)
+            conditions = self._network.dialled(encoding.conditions, fidelity)
             image = decoder.synthesis(encoding.w_plus, conditions, self.crop_size)
             images.append(at_picture_size(image.clamp(-1, 1).float().cpu(), lq.shape[-1]))
         degradation = encoding.degradation

@@ -1,4 +1,4 @@
-"""The pictures of docs/trust.md: statuses of generated faces, and grain that is matched.
+"""The pictures of docs/trust.md: statuses of generated faces, matched grain, faces that overlap.
 
     python -m restore.benchmarks trust_pictures -o docs/img
 
@@ -20,6 +20,7 @@ from restore.benchmarks.cover import cover
 from restore.benchmarks.trust_faces import uint8_crops
 from restore.degradation.degrade import degrade
 from restore.latents.generate import generate_faces, load_generator
+from restore.latents.scenes import group
 from restore.latents.sheets import grid_sheet
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.trust_options import TrustOptions
@@ -31,7 +32,7 @@ SEPIA = np.array([1.07, 0.93, 0.72])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write trust_statuses.jpg and trust_grain.jpg."""
+    """Write trust_statuses.jpg, trust_grain.jpg and trust_crowd.jpg."""
     parser = argparse.ArgumentParser(
         "restore.benchmarks trust_pictures",
         description=__doc__,
@@ -43,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     restorer = Restorer.load(args.model, backend=args.backend)
     args.output.mkdir(parents=True, exist_ok=True)
-    for name, sheet in (("statuses", statuses(restorer)), ("grain", grain(restorer))):
+    for name, draw in (("statuses", statuses), ("grain", grain), ("crowd", crowd)):
+        sheet = draw(restorer)
         path = args.output / f"trust_{name}.jpg"
         sheet.save(path, quality=88)
         print(path)
@@ -77,6 +79,22 @@ def grain(restorer: Restorer) -> Image.Image:
         pictures.append(np.asarray(restorer.restore(photo, scale=1, trust=trust).image))
     shown = [cv2.resize(p, (400, 400), interpolation=cv2.INTER_CUBIC) for p in pictures]
     return grid_sheet(shown, ["photo", "restored", "restored, --grain match"], columns=3)
+
+
+def crowd(restorer: Restorer) -> Image.Image:
+    """People close together, faces before faces and faces cut by the photo's frame; restored."""
+    faces = generate_faces(load_generator(), [15, 33, 8, 21], 0.7, SIDE)
+    scene = group([np.asarray(face / 255, np.float32) for face in faces], 420, overlap=0.56)
+    cut = np.ascontiguousarray(scene[60:, 150 : scene.shape[1] - 165])
+    small = cv2.resize(cut, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+    noise = np.random.default_rng(0).normal(0, 0.02, small.shape)
+    photo = np.clip(cv2.GaussianBlur(small, (0, 0), 0.9) + noise, 0, 1)
+    photo = (photo * 255).round().astype(np.uint8)
+    result = restorer.restore(photo, scale=3)
+    image = np.asarray(result.image)
+    enlarged = cv2.resize(photo, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    said = [face.status.replace("_", " ") for face in sorted(result.faces, key=lambda f: f.box[0])]
+    return grid_sheet([enlarged, image], ["photo, enlarged", ", ".join(said)], columns=2)
 
 
 def _degraded(recipe: str, seed: int) -> Callable[[np.ndarray], np.ndarray]:

@@ -28,13 +28,15 @@ Box = tuple[int, int, int, int]
 class Patch:
     """A restored crop and where it goes.
 
-    restored: [s,s,3] uint8, uint16 or float32 in 0..1, RGB. matrix: [2,3] canvas -> crop, from
-    `align_face`, through `scale_matrix` when the canvas is a resized photo. mask: [s,s] float32 in
-    0..1. crop: what went in, [s,s,3], or None. detail: share in [0,1] of what the canvas shows and
-    the crop cannot (the frequencies above its resolution) that goes back on top of the face.
+    restored: [s,s,3] uint8, uint16 or float32 in 0..1, RGB; None for a face that stays as the
+    canvas shows it, and is only kept from being painted over by its neighbours. matrix: [2,3]
+    canvas -> crop, from `align_face`, through `scale_matrix` when the canvas is a resized photo.
+    mask: [s,s] float32 in 0..1. crop: what went in, [s,s,3], or None. detail: share in [0,1] of
+    what the canvas shows and the crop cannot (the frequencies above its resolution) that goes back
+    on top of the face.
     """
 
-    restored: Image
+    restored: Image | None
     matrix: NDArray[np.float64]
     mask: Mask
     crop: Image | None = None
@@ -63,12 +65,15 @@ def paste_faces(canvas: Image, patches: Sequence[Patch]) -> Image:
     """Blends restored crops into the canvas IN PLACE; the order of the patches plays no part.
 
     Where masks m_i overlap, a pixel is (1 - max m) canvas + max m * sum w_i face_i with w_i
-    proportional to m_i ** 4, so neither face is painted over by the rim of the other's crop.
+    proportional to m_i ** 4, so neither face is painted over by the rim of the other's crop. A face
+    without a restored crop takes part with the canvas itself, and not in max m.
     """
     _check_canvas(canvas)
     ready = [_ready(patch) for patch in patches]
     boxes = [_region(canvas, patch.matrix, patch.mask) for patch in ready]
     for group in _overlapping([i for i, box in enumerate(boxes) if box is not None], boxes):
+        if all(ready[i].restored is None for i in group):
+            continue
         members = [(ready[i], boxes[i]) for i in group]
         x0 = min(box[0] for _, box in members if box)
         y0 = min(box[1] for _, box in members if box)
@@ -93,6 +98,9 @@ def _check_canvas(canvas: Image) -> None:
 
 
 def _ready(patch: Patch) -> Patch:
+    matrix = np.asarray(patch.matrix, np.float64)
+    if patch.restored is None:
+        return Patch(None, matrix, patch.mask.astype(np.float32))
     if patch.restored.ndim != 3 or patch.restored.shape[:2] != patch.mask.shape:
         raise InputError(
             f"restored crop {patch.restored.shape} and mask {patch.mask.shape}; expected [s,s,3] "
@@ -104,7 +112,6 @@ def _ready(patch: Patch) -> Patch:
             f"one's shape {patch.restored.shape}"
         )
     crop = to_unit(patch.crop) if patch.detail and patch.crop is not None else None
-    matrix = np.asarray(patch.matrix, np.float64)
     return Patch(to_unit(patch.restored), matrix, patch.mask.astype(np.float32), crop, patch.detail)
 
 
@@ -157,11 +164,14 @@ def _blend(canvas: Image, strip: Box, patches: Sequence[Patch]) -> None:
         mask = np.clip(warp(patch.mask, to_strip, width, height, "constant"), 0, 1)
         if not mask.any():
             continue
-        face = _as_canvas(warp(patch.restored, to_strip, width, height, "replicate"), canvas)
+        if patch.restored is None:
+            face = old
+        else:
+            face = _as_canvas(warp(patch.restored, to_strip, width, height, "replicate"), canvas)
+            np.maximum(strongest, mask, out=strongest)
         if patch.crop is not None:
             known = _as_canvas(warp(patch.crop, to_strip, width, height, "replicate"), canvas)
             face = face + np.float32(patch.detail) * (old - known)
-        np.maximum(strongest, mask, out=strongest)
         share = np.power(mask, _OWNERSHIP, dtype=np.float32)
         total += share
         colours = face * share[..., None] if colours is None else colours + face * share[..., None]

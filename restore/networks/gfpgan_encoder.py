@@ -8,7 +8,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restore.networks.prior_restorer import Encoding, PriorRestorer
+from restore.networks.prior_restorer import Encoding, PriorRestorer, sharpen_conditions
 from restore.networks.resample import (
     BINOMIAL_TAPS,
     downsample_bilinear,
@@ -67,6 +67,8 @@ class GFPGANEncoder(nn.Module):
     at 8, 16, ... px (half the decoder's with sft_half, else all of them). `different_w`: one code
     for each style instead of one for all. `downsample`: "fir" is the original v1.
     """
+
+    dial = staticmethod(sharpen_conditions)  # it was trained without one
 
     def __init__(
         self,

@@ -28,7 +28,8 @@ def paste_back(
     `photo_size`: width and height of the photo that the faces' matrices start from. `template`:
     [5,2] points in crop pixels. `transform`: the crops' way back from sRGB to the photo's colours.
     `colourless`: the photo is gray, R = G = B, and stays so. Pixels outside of the faces keep their
-    values, in all their bits; a face that was kept is not touched at all.
+    values, in all their bits; a face that was kept is not touched, and its middle not by the
+    others' rims either.
     """
     from restore.faces.grain import add_grain
     from restore.faces.mask import face_mask
@@ -53,11 +54,16 @@ def paste_back(
             restored, crop = to_gray(restored), to_gray(crop)
         matrix = scale_matrix(face.matrix, scale)
         patches.append(Patch(restored, matrix, mask, crop, _detail(face, trust)))
+    changed = [(patch.matrix, patch.mask) for patch in patches]
+    patches += [
+        Patch(None, scale_matrix(face.matrix, scale), mask)
+        for face in faces
+        if not face.changed and face.matrix is not None
+    ]
     before = canvas.copy() if trust.grain == "match" else None
     paste_faces(canvas, patches)
     if before is not None:
-        places = [(patch.matrix, patch.mask) for patch in patches]
-        add_grain(canvas, before, places, np.random.default_rng(trust.seed))
+        add_grain(canvas, before, changed, np.random.default_rng(trust.seed))
 
 
 def _detail(face: RestoredFace, trust: TrustOptions) -> float:

@@ -24,7 +24,8 @@ def build_gfpgan_graph(
     fir = arguments.get("resample", "bilinear") == "fir"
     codes, features = _unet(graph, lq, fir)
     dial = graph.node("Unsqueeze", fidelity, graph.ints(1, 2, 3))
-    conditions = [_condition(graph, x, i, dial) for i, x in enumerate(features)]
+    softness = graph.node("Sub", graph.constant(1.0), dial)
+    conditions = [_condition(graph, x, i, softness) for i, x in enumerate(features)]
     one = graph.unforeseen_one(fidelity)
     return {"image": _synthesis(graph, codes, conditions, fir, one)}
 
@@ -103,19 +104,15 @@ def _smooth(g: GraphBuilder, x: str, channels: int, pad: tuple[int, int], gain: 
     return x
 
 
-def _condition(g: GraphBuilder, x: str, index: int, dial: str) -> tuple[str, str]:
-    """(scale, shift) of a level, blended with the identity: 1 + f (scale - 1), f shift."""
-    one = g.constant(1.0)
-    blended = []
+def _condition(g: GraphBuilder, x: str, index: int, softness: str) -> tuple[str, str]:
+    """(scale, shift) of a level: m + (1 - f) (m - mean of 3x3), `sharpen_conditions`."""
+    maps = []
     for kind in ("scale", "shift"):
         name = f"encoder.to_{kind}.{index}"
-        h = g.leaky_relu(g.conv_of(x, f"{name}.0"))
-        bias = g.weight(f"{name}.2.bias")
-        if kind == "scale":
-            bias = g.node("Sub", bias, one)  # of weights alone: done at load
-        value = g.mul(g.conv(h, g.weight(f"{name}.2.weight"), bias), dial)
-        blended.append(g.add(value, one) if kind == "scale" else value)
-    return blended[0], blended[1]
+        value = g.conv_of(g.leaky_relu(g.conv_of(x, f"{name}.0")), f"{name}.2")
+        mean = g.node("AveragePool", value, kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=0)
+        maps.append(g.add(value, g.mul(g.node("Sub", value, mean), softness)))
+    return maps[0], maps[1]
 
 
 def _synthesis(

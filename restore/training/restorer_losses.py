@@ -16,7 +16,7 @@ from restore.losses.parts import PART_SIZES, part_generator_losses
 from restore.losses.perceptual import LpipsLoss, VggPerceptualLoss
 from restore.losses.pixel import charbonnier_loss, l1_loss
 from restore.losses.pyramid import pyramid_loss
-from restore.networks.prior_restorer import PriorRestorer, blend_conditions
+from restore.networks.prior_restorer import PriorRestorer
 
 Tilt = tuple[float, float]
 EVEN: Tilt = (1.0, 1.0)
@@ -134,7 +134,7 @@ def paint(
         encoding = network.encoder(lq)
     low = {k: v for k, v in encoding.conditions.items() if k <= above_level}
     high = {k: v for k, v in encoding.conditions.items() if k > above_level}
-    conditions = {**low, **blend_conditions(high, fidelity)}
+    conditions = {**low, **network.dialled(high, fidelity)}
     image = network.decoder.synthesis(encoding.w_plus, conditions, size)
     painted_sides = [s for s in painted_sides if s.shape[-1] <= size]
     return Painted(image, painted_sides, encoding.w_plus, encoding.degradation)

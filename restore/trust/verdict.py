@@ -62,11 +62,13 @@ class Limits:
     so that a little grain does not cost a sharp face its wrinkles."""
     good_blocks: float = 0.2
     """Clean crops: below 0.18."""
-    good_scale: float = 2.6
+    good_scale: tuple[tuple[float, float], ...] = ((1.0, 2.6), (2.0, 1.8))
     good_quality: float = 80.0
     good_damage: float = 0.15
     """The network's estimate may refuse what the pixels say: a larger down-scaling, a lower JPEG
-    quality or more damage than these. Clean crops are estimated below 2.2, above 84, below 0.14."""
+    quality or more damage than these. Clean crops are estimated below 2.2, above 84, below 0.14.
+    What is soft is seen once it is enlarged: the scale's limit falls with the enlargement (first
+    number; faces of 232 px: sharp ones 1.0 to 1.2, blurred by 1 px 1.5 to 2.2)."""
     magnified_scale: float = 0.42
     magnified_quality: float = 0.35
     magnified_damage: float = 0.06
@@ -162,7 +164,7 @@ def _smallness(face: Evidence, limits: Limits) -> float:
 def _is_sharp(face: Evidence, limits: Limits) -> bool:
     start, slope = limits.good_blur
     by_itself = (
-        face.eye_distance >= _good_eyes(face.enlarged, limits)
+        face.eye_distance >= _at(face.enlarged, limits.good_eyes)
         and face.blur <= start + slope * face.side / 512
         and face.blocks <= limits.good_blocks * max(1.0, 0.8 * _smallness(face, limits))
     )
@@ -173,17 +175,16 @@ def _is_sharp(face: Evidence, limits: Limits) -> bool:
     allowance = limits.magnified_quality * max(0.0, face.magnified - 3)
     return (
         estimate.get("scale", 1.0)
-        <= max(limits.good_scale, limits.magnified_scale * face.magnified)
+        <= max(_at(face.enlarged, limits.good_scale), limits.magnified_scale * face.magnified)
         and estimate.get("jpeg_quality", 100.0) >= limits.good_quality - allowance
         and estimate.get("damage", 0.0) <= damage
     )
 
 
-def _good_eyes(enlarged: float, limits: Limits) -> float:
-    """Least px between the eyes at which a sharp face shown so much larger is left as it is."""
-    factors, eyes = zip(*limits.good_eyes, strict=True)
-    place = np.interp(np.log2(max(enlarged, 1e-6)), np.log2(factors), eyes)
-    return float(place)
+def _at(enlarged: float, limits: tuple[tuple[float, float], ...]) -> float:
+    """The limit at an enlargement, interpolated over its logarithm."""
+    factors, values = zip(*limits, strict=True)
+    return float(np.interp(np.log2(max(enlarged, 1e-6)), np.log2(factors), values))
 
 
 def _too_degraded(estimate: Mapping[str, float] | None, limits: Limits) -> Verdict | None:

@@ -138,6 +138,24 @@ def test_overlapping_faces_do_not_depend_on_their_order():
     assert one[100, 185].min() > 247
 
 
+def test_a_kept_neighbour_keeps_its_middle():
+    photo = smooth_photo(200, 260)
+    mask = face_mask(128)
+    white = np.full((128, 128, 3), 255, np.uint8)
+    matrix = np.array([[1.0, 0, -20], [0, 1, -30]])
+    beside = np.array([[1.0, 0, -70], [0, 1, -30]])
+    alone = paste_faces(photo.copy(), [Patch(white, matrix, mask)])
+    both = paste_faces(photo.copy(), [Patch(white, matrix, mask), Patch(None, beside, mask)])
+    change = np.abs(both.astype(int) - photo).max(2)
+    before = np.abs(alone.astype(int) - photo).max(2)
+    middle = (slice(80, 120), slice(125, 150))  # of the kept face; the other's rim reaches it
+    assert before[middle].max() > 60
+    assert change[middle].max() < 0.35 * before[middle].max()
+    assert (change <= before + 1).all()
+    untouched = paste_faces(photo.copy(), [Patch(None, beside, mask)])
+    np.testing.assert_array_equal(untouched, photo)
+
+
 def test_single_pastes_equal_a_joint_one_where_nothing_overlaps():
     photo = smooth_photo(150, 400)
     patches = []

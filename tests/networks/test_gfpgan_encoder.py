@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from restore.networks.gfpgan_encoder import DownBlock, UpBlock, build_gfpgan
+from restore.networks.prior_restorer import sharpen_conditions
 from restore.networks.resample import BINOMIAL_TAPS, upfirdn_reference
 
 SMALL = {"out_size": 32, "narrow": 0.03125, "channel_multiplier": 1, "w_dim": 8, "num_mlp": 1}
@@ -30,13 +31,49 @@ def test_variants_restore(resample, different_w, sft_half):
     assert bool(same) is not different_w
 
 
-def test_fidelity_zero_is_the_prior_alone():
+def test_at_fidelity_one_the_checkpoint_is_itself():
     torch.manual_seed(0)
     net = build_gfpgan(**SMALL)
     lq = torch.rand(1, 3, 32, 32)
-    bare = net.decoder.synthesis(net.encoder(lq).w_plus)
-    torch.testing.assert_close(net(lq, fidelity=0.0).image, bare)
-    assert (net(lq, fidelity=1.0).image - bare).abs().max() > 1e-4
+    encoding = net.encoder(lq)
+    published = net.decoder.synthesis(encoding.w_plus, encoding.conditions)
+    torch.testing.assert_close(net(lq).image, published)
+    torch.testing.assert_close(net(lq, fidelity=1.0).image, published)
+
+
+def test_lower_fidelity_strengthens_detail_of_the_maps_and_keeps_what_is_flat():
+    flat, spike = torch.full((1, 1, 5, 5), 3.0), torch.zeros(1, 1, 5, 5)
+    spike[0, 0, 2, 2] = 9.0
+    scale, shift = sharpen_conditions({8: (flat, spike)}, 0.25)[8]
+    torch.testing.assert_close(scale, flat)
+    assert float(shift[0, 0, 2, 2]) == 9 + 0.75 * (9 - 1)  # the mean of 3x3 is 1
+    assert float(shift[0, 0, 1, 2]) == -0.75
+    assert float(shift[0, 0, 0, 0]) == 0
+    each = sharpen_conditions({8: (flat.repeat(2, 1, 1, 1), spike.repeat(2, 1, 1, 1))},
+                              torch.tensor([1.0, 0.25]))[8][1]  # fmt: skip
+    torch.testing.assert_close(each, torch.cat([spike, shift]))
+
+
+def test_sharpness_falls_and_fidelity_rises_with_the_dial():
+    """A network fitted to sharpen four pictures: what the dial does to a trained one."""
+    torch.manual_seed(0)
+    net = build_gfpgan(**SMALL).train()
+    gt = F.interpolate(torch.rand(4, 3, 12, 12) * 2 - 1, (32, 32), mode="bicubic").clamp(-1, 1)
+    lq = F.avg_pool2d(gt, 5, 1, 2, count_include_pad=False)
+    optimiser = torch.optim.Adam(net.parameters(), 5e-3)
+    for _ in range(200):
+        loss = (net(lq).image - gt).abs().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert float(loss.detach()) < 0.5 * float((lq - gt).abs().mean())
+    with torch.no_grad():
+        images = [net(lq, fidelity=f).image for f in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    laplace = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
+    energy = [float(F.conv2d(i.mean(1, keepdim=True), laplace).square().mean()) for i in images]
+    error = [float((i - gt).square().mean()) for i in images]
+    assert energy == sorted(energy, reverse=True) and energy[0] > 1.1 * energy[-1]
+    assert error == sorted(error, reverse=True) and error[0] > 1.02 * error[-1]
 
 
 def test_side_images_come_with_the_encoding():
