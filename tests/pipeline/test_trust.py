@@ -81,6 +81,32 @@ def test_a_sharp_face_is_never_made_worse(side, scale):
     assert psnr(result.image, plain, face_of(side * scale)) > 40
 
 
+def test_a_small_sharp_face_stays_at_its_own_size_and_is_restored_where_it_is_enlarged():
+    photo = np.asarray(cv2.resize(nobody(512), (112, 112), interpolation=cv2.INTER_AREA))
+    restorer = restorer_for(112, size=512, estimate=CLEAN)
+    assert restorer.restore(photo, scale=1).faces[0].status == "already_good"
+    assert restorer.restore(photo, scale=2).faces[0].status == "restored"
+    blurred = cv2.GaussianBlur(photo, (0, 0), 3)
+    assert restorer.restore(blurred, scale=1).faces[0].status == "restored"
+
+
+def test_a_restored_neighbour_leaves_a_kept_face_alone():
+    """Two faces close together: the left one spoilt and half hidden by the other, which is good."""
+    side, apart = 256, 100
+    good = np.ascontiguousarray(nobody(side))
+    photo = np.concatenate([spoilt(good, blur=5)[:, :apart], good], 1)
+    faces = FixedDetector(
+        face_at(side / 2, side / 2, side), face_at(side / 2 + apart, side / 2, side)
+    )
+    restorer = Restorer(Painter(side, CLEAN), faces, identity=Thumbnails())
+    result = restorer.restore(photo, scale=1)
+    assert [face.status for face in result.faces] == ["occluded", "already_good"]
+    middle = (slice(110, 180), slice(apart + side // 2 - 20, apart + side // 2 + 50))
+    assert np.abs(result.image[middle].astype(int) - photo[middle]).max() <= 4
+    left = (slice(110, 180), slice(90, 140))
+    assert np.abs(result.image[left].astype(int) - photo[left]).max() > 20
+
+
 def test_a_sharp_face_is_restored_where_that_is_asked_for():
     photo = np.ascontiguousarray(nobody(256))
     trust = TrustOptions(keep_good=False)
