@@ -102,7 +102,7 @@ def test_a_restored_neighbour_leaves_a_kept_face_alone():
     result = restorer.restore(photo, scale=1)
     assert [face.status for face in result.faces] == ["occluded", "already_good"]
     middle = (slice(110, 180), slice(apart + side // 2 - 20, apart + side // 2 + 50))
-    assert np.abs(result.image[middle].astype(int) - photo[middle]).max() <= 4
+    assert np.abs(result.image[middle].astype(int) - photo[middle]).max() <= 10
     left = (slice(110, 180), slice(90, 140))
     assert np.abs(result.image[left].astype(int) - photo[left]).max() > 20
 
