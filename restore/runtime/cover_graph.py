@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from restore.errors import CheckpointError
 from restore.runtime.graph import GraphBuilder
@@ -16,7 +12,6 @@ if TYPE_CHECKING:
     import onnx
 
 INPUT, OUTPUT = "face", "cover"
-TOLERANCE = 1e-3  # of logits
 
 
 def build_cover_model(
@@ -47,25 +42,3 @@ def build_cover_model(
 def _block(graph: GraphBuilder, x: str, name: str) -> str:
     inner = graph.node("Relu", graph.conv_of(x, f"{name}.first.0"))
     return graph.node("Relu", graph.add(x, graph.conv_of(inner, f"{name}.second.0")))
-
-
-def check_cover_graph(model: Path, graph: Path, seed: int = 0) -> dict[str, float]:
-    """Largest difference between onnxruntime and torch on two random faces.
-
-    Raises `CheckpointError` above `TOLERANCE`.
-    """
-    import onnxruntime
-    import torch
-
-    from restore.checkpoints.load import load_network
-
-    faces = np.random.default_rng(seed).uniform(-1, 1, (2, 3, 64, 64)).astype(np.float32)
-    session = onnxruntime.InferenceSession(
-        os.fspath(graph.resolve()), providers=["CPUExecutionProvider"]
-    )
-    with torch.inference_mode():
-        expected = load_network(model)(torch.from_numpy(faces)).numpy()
-    difference = float(np.abs(session.run([OUTPUT], {INPUT: faces})[0] - expected).max())
-    if not difference <= TOLERANCE:
-        raise CheckpointError(f"{graph} differs from torch by {difference}, allowed {TOLERANCE}")
-    return {OUTPUT: difference}

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from restore.errors import CheckpointError
 from restore.runtime.graph import GraphBuilder
@@ -16,7 +12,6 @@ if TYPE_CHECKING:
     import onnx
 
 INPUT, OUTPUT = "face", "embedding"
-TOLERANCE = 1e-4  # of an embedding's numbers, which have length 1 together
 
 
 def build_identity_model(
@@ -42,25 +37,3 @@ def build_identity_model(
     x = graph.node("LpNormalization", graph.linear_of(x, "project"), axis=1, p=2)
     dimensions = graph.shape("project.weight")[0]
     return graph.model({INPUT: ["n", 3, 112, 96]}, {OUTPUT: (x, ["n", dimensions])}, documentation)
-
-
-def check_identity_graph(model: Path, graph: Path, seed: int = 0) -> dict[str, float]:
-    """Largest difference between onnxruntime and torch on two random faces.
-
-    Raises `CheckpointError` above `TOLERANCE`.
-    """
-    import onnxruntime
-    import torch
-
-    from restore.checkpoints.load import load_network
-
-    faces = np.random.default_rng(seed).uniform(-1, 1, (2, 3, 112, 96)).astype(np.float32)
-    session = onnxruntime.InferenceSession(
-        os.fspath(graph.resolve()), providers=["CPUExecutionProvider"]
-    )
-    with torch.inference_mode():
-        expected = load_network(model)(torch.from_numpy(faces)).numpy()
-    difference = float(np.abs(session.run([OUTPUT], {INPUT: faces})[0] - expected).max())
-    if not difference <= TOLERANCE:
-        raise CheckpointError(f"{graph} differs from torch by {difference}, allowed {TOLERANCE}")
-    return {OUTPUT: difference}

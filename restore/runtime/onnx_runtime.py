@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.config.graph_layout import check_layout, stale
+from restore.config.graph_layout import check_layout
+from restore.config.onnx_session import open_session
 from restore.errors import DeviceError
 from restore.runtime.model_info import read_model_info
 from restore.runtime.pixels import check_request, to_network, to_pixels
@@ -59,20 +60,6 @@ def cpu_count() -> int:
 
 
 def _session(graph: Path, threads: int) -> Any:
-    import onnxruntime
-
     if threads < 1:
         raise DeviceError(f"{threads} threads cannot run a network; give 1 or more")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Threads that wait for more work after a run would keep detection and files from the cores.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    try:
-        return onnxruntime.InferenceSession(
-            os.fspath(graph.resolve()), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # its exceptions share no class of their own
-        reason = str(error).splitlines()[0]
-        raise stale(graph, f"cannot be loaded by onnxruntime ({reason})") from error
+    return open_session(graph, threads)

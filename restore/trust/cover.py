@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from restore.config.onnx_session import model_session
 from restore.geometry.template import ffhq_template
-from restore.trust.session import graph_session
 from restore.trust.view import face_view, to_planes
 
 PACKAGED = Path(__file__).parents[1] / "weights" / "cover.safetensors"
@@ -62,7 +62,7 @@ class CoverDetector:
         views = face_view(crops, template, VIEW_POINTS, (SIDE, SIDE))
         with self._lock:
             if self._session is None:
-                self._session = graph_session(self._model, self._threads)
+                self._session = model_session(self._model, self._threads)
         logits = self._session.run(["cover"], {"face": to_planes(views)})[0]
         return np.asarray(logits[:, 0], np.float32)
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.config.model_header import FORMAT, read_header
+from restore.config.onnx_session import model_session
 from restore.errors import CheckpointError
 from restore.geometry.template import ffhq_template
-from restore.trust.session import graph_session
 from restore.trust.view import face_view, to_planes
 
 PACKAGED = Path(__file__).parents[1] / "weights" / "identity.safetensors"
@@ -93,7 +93,7 @@ class IdentityNetwork:
     def _opened(self) -> Any:
         with self._lock:
             if self._session is None:
-                self._session = graph_session(self._model, self._threads)
+                self._session = model_session(self._model, self._threads)
             return self._session
 
 

@@ -2,155 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
 from restore.errors import CancelledError, CheckpointError, OptionError
-from restore.faces.mask import face_mask
 from restore.geometry.template import ffhq_template
 from restore.pipeline.fidelity import LEAST, auto_fidelity
-from restore.pipeline.guard import IdentityGuard, ffhq_views, mixed
+from restore.pipeline.guard import IdentityGuard, ffhq_views
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.trust_options import TrustOptions
 from tests.faces.nobody import nobody, spoilt
 from tests.faces.test_tone import sepia
 from tests.pipeline.fakes import FixedDetector, face_at
-
-CLEAN = (-2.0, 0.1, 0.05, 0.05, 0.0, 0.0)
-BAD = (1.0, 2.0, 0.3, 0.5, 0.0, 0.0)
-HOPELESS = (2.8, 4.0, 0.3, 0.5, 0.0, 0.0)
-
-
-class Painter:
-    """A network that mixes another face into each crop; fidelity says how much of the crop."""
-
-    name = "painter"
-
-    def __init__(self, size=128, estimate=BAD, other=None, dial=True):
-        self.crop_size, self.template, self.estimate = size, ffhq_template(size), estimate
-        self.other = 255 - nobody(size)[::-1] if other is None else other
-        self.supports_fidelity, self.asked = dial, []
-
-    def run(self, crops, fidelity):
-        dial = np.broadcast_to(np.asarray(fidelity, np.float32), len(crops))
-        self.asked += dial.tolist()
-        painted = [mixed(self.other, crop, 0.4 * f) for crop, f in zip(crops, dial, strict=True)]
-        return np.stack(painted), np.tile(np.array(self.estimate, np.float32), (len(crops), 1))
-
-
-class Thumbnails:
-    """Identity by a gray thumbnail: enough to tell an upside-down negative from a face."""
-
-    name = "thumbnails"
-
-    def embed(self, crops):
-        small = [cv2.resize(c, (12, 12), interpolation=cv2.INTER_AREA).mean(2) for c in crops]
-        flat = np.stack(small).reshape(len(small), -1).astype(np.float32)
-        flat -= flat.mean(1, keepdims=True)
-        return flat / np.linalg.norm(flat, axis=1, keepdims=True)
-
-
-def restorer_for(side, **kwargs):
-    """A restorer whose detector knows the face of `nobody(side)`."""
-    return Restorer(
-        Painter(**kwargs), FixedDetector(face_at(side / 2, side / 2, side)), identity=Thumbnails()
-    )
-
-
-def psnr(a, b, where):
-    error = (a.astype(float) - b)[where] ** 2
-    return 10 * np.log10(255**2 / max(error.mean(), 1e-9))
-
-
-def face_of(side):
-    return face_mask(side) > 0.05
-
-
-@pytest.mark.parametrize(("side", "scale"), [(256, 1), (256, 2), (512, 1), (1024, 1)])
-def test_a_sharp_face_is_never_made_worse(side, scale):
-    photo = np.ascontiguousarray(nobody(side))
-    result = restorer_for(side, size=512, estimate=CLEAN).restore(photo, scale=scale)
-    (face,) = result.faces
-    assert face.status == "already_good"
-    assert "sharp" in face.reason
-    assert (face.strength, face.identity, face.changed) == (0.0, 1.0, False)
-    plain = Restorer(Painter(64), FixedDetector()).restore(photo, scale=scale).image
-    assert psnr(result.image, plain, face_of(side * scale)) > 40
-
-
-def test_a_small_sharp_face_stays_at_its_own_size_and_is_restored_where_it_is_enlarged():
-    photo = np.asarray(cv2.resize(nobody(512), (112, 112), interpolation=cv2.INTER_AREA))
-    restorer = restorer_for(112, size=512, estimate=CLEAN)
-    assert restorer.restore(photo, scale=1).faces[0].status == "already_good"
-    assert restorer.restore(photo, scale=2).faces[0].status == "restored"
-    blurred = cv2.GaussianBlur(photo, (0, 0), 3)
-    assert restorer.restore(blurred, scale=1).faces[0].status == "restored"
-
-
-def test_a_restored_neighbour_leaves_a_kept_face_alone():
-    """Two faces close together: the left one spoilt and half hidden by the other, which is good."""
-    side, apart = 256, 100
-    good = np.ascontiguousarray(nobody(side))
-    photo = np.concatenate([spoilt(good, blur=5)[:, :apart], good], 1)
-    faces = FixedDetector(
-        face_at(side / 2, side / 2, side), face_at(side / 2 + apart, side / 2, side)
-    )
-    restorer = Restorer(Painter(side, CLEAN), faces, identity=Thumbnails())
-    result = restorer.restore(photo, scale=1)
-    assert [face.status for face in result.faces] == ["occluded", "already_good"]
-    middle = (slice(110, 180), slice(apart + side // 2 - 20, apart + side // 2 + 50))
-    assert np.abs(result.image[middle].astype(int) - photo[middle]).max() <= 10
-    left = (slice(110, 180), slice(90, 140))
-    assert np.abs(result.image[left].astype(int) - photo[left]).max() > 20
-
-
-def test_a_sharp_face_is_restored_where_that_is_asked_for():
-    photo = np.ascontiguousarray(nobody(256))
-    trust = TrustOptions(keep_good=False)
-    result = restorer_for(256, estimate=CLEAN).restore(photo, scale=1, trust=trust)
-    assert result.faces[0].status == "restored"
-    assert psnr(result.image, photo, face_of(256)) < 30
-
-
-@pytest.mark.parametrize("damage", [{"blur": 4}, {"noise": 12}, {"jpeg": 12}])
-@pytest.mark.parametrize("side", [256, 512])
-def test_a_spoilt_face_is_not_called_good(side, damage):
-    photo = spoilt(nobody(side), **damage)
-    (face,) = restorer_for(side, size=512, estimate=CLEAN).restore(photo, scale=1).faces
-    assert face.status == "restored"
-
-
-def test_the_packaged_model_leaves_a_sharp_face_alone():
-    pytest.importorskip("onnxruntime")
-    import restore
-
-    if not (Path(restore.__file__).parent / "weights/default.safetensors").is_file():
-        pytest.skip("this checkout holds no packaged model")
-    restorer = Restorer.load(threads=1, backend="onnxruntime")
-    photo = cv2.copyMakeBorder(nobody(512), 60, 60, 90, 90, cv2.BORDER_REPLICATE)
-    result = restorer.restore(photo, scale=1)
-    assert [face.status for face in result.faces] == ["already_good"]
-    inner = (slice(60, -60), slice(90, -90))
-    assert psnr(result.image[inner], photo[inner], face_of(512)) > 40
-    blurred = cv2.GaussianBlur(photo, (0, 0), 4)
-    assert [face.status for face in restorer.restore(blurred, scale=1).faces] == ["restored"]
-
-
-def test_large_faces_keep_detail_above_the_crop():
-    photo = np.ascontiguousarray(nobody(1024))
-
-    def error(**kwargs):
-        other = np.ascontiguousarray(nobody(256))
-        trust = TrustOptions(keep_good=False, **kwargs)
-        restorer = restorer_for(1024, size=256, estimate=CLEAN, other=other)
-        result = restorer.restore(photo, scale=1, trust=trust)
-        assert result.faces[0].status == "restored"
-        return psnr(result.image, photo, face_mask(1024) > 0.9)
-
-    assert error(detail=True) > error(detail=False) + 6
+from tests.pipeline.painter import (
+    CLEAN,
+    HOPELESS,
+    Painter,
+    Thumbnails,
+    face_of,
+    restorer_for,
+)
 
 
 def test_gentle_treatment_is_half_and_can_be_switched_off():

@@ -9,8 +9,7 @@ from restore.config.model_header import read_header
 from restore.errors import CheckpointError, InputError
 from restore.geometry.template import ffhq_template
 from restore.networks.cover_network import CoverNetwork, folded
-from restore.runtime.cover_graph import check_cover_graph
-from restore.runtime.export import export_model
+from restore.runtime.export import check_graph, export_model
 from restore.training.__main__ import main
 from restore.training.cover_batches import SQUARE, SQUARE_POINTS, CoverBatches, read_squares
 from restore.training.cover_fit import CoverFit, CoverFitOptions, fit_cover_network
@@ -98,7 +97,7 @@ def test_it_runs_resumes_ships_and_exports(tmp_path, capsys):
         torch.testing.assert_close(one["network"][name], other["network"][name], atol=1e-3, rtol=0)
     header = read_header(tmp_path / "a.safetensors")
     assert header["architecture"] == "cover_network" and "research" in header["licence"]
-    check_cover_graph(tmp_path / "a.safetensors", export_model(tmp_path / "a.safetensors"))
+    check_graph(tmp_path / "a.safetensors", export_model(tmp_path / "a.safetensors"))
     maps = CoverDetector(tmp_path / "a.safetensors").maps(nobody(64)[None], ffhq_template(64))
     assert maps.shape == (1, 16, 16)
     command = ["cover", "--crops", str(store), "-o", str(tmp_path / "c.safetensors")]

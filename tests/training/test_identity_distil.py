@@ -12,8 +12,7 @@ import yaml
 
 from restore.config.model_header import read_header
 from restore.errors import CheckpointError, OptionError
-from restore.runtime.export import export_model
-from restore.runtime.identity_graph import check_identity_graph
+from restore.runtime.export import check_graph, export_model
 from restore.training.__main__ import main
 from restore.training.identity_batches import IdentityBatches
 from restore.training.identity_losses import identity_losses
@@ -69,7 +68,7 @@ def test_it_runs_resumes_ships_and_exports(option_file, tmp_path, capsys):
     assert "twelve pictures" in capsys.readouterr().out
     header = read_header(shipped)
     assert "research" in header["licence"] and "16 faces" in header["card"]
-    check_identity_graph(shipped, export_model(shipped))
+    check_graph(shipped, export_model(shipped))
     vectors = IdentityNetwork.load(shipped).embed(np.stack([nobody(64)] * 2))
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
 
