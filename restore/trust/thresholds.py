@@ -25,5 +25,5 @@ class IdentityThresholds:
 
 
 PACKAGED_THRESHOLDS = IdentityThresholds(
-    network="identity", same_person=0.52, likely_same=0.40, equal_error=0.26
+    network="identity", same_person=0.50, likely_same=0.37, equal_error=0.27
 )

@@ -117,8 +117,8 @@ class Verdict:
 
 
 def judge(face: Evidence, limits: Limits | None = None) -> Verdict:
-    """The verdict on a face; the first that applies of already good, occluded, profile, small,
-    degraded."""
+    """The verdict on a face; the first that applies of already good, cut off, profile, small,
+    degraded, covered (where little is left, blocks and blurs look like covers)."""
     limits = limits or Limits()
     if is_good(face, limits):
         return Verdict(
@@ -130,8 +130,6 @@ def judge(face: Evidence, limits: Limits | None = None) -> Verdict:
         return Verdict(
             "occluded", f"only {face.in_frame:.0%} of the face lies inside the photo's frame"
         )
-    if face.covered > limits.most_covered:
-        return Verdict("occluded", f"about {face.covered:.0%} of the face seems to be covered")
     if abs(face.yaw) > limits.most_yaw:
         return Verdict("profile", f"the head is turned by about {abs(face.yaw):.0f} degrees")
     if face.eye_distance < limits.least_eyes:
@@ -141,6 +139,8 @@ def judge(face: Evidence, limits: Limits | None = None) -> Verdict:
             "person can be told",
         )
     lost = _too_degraded(face.degradation, limits)
+    if lost is None and face.covered > limits.most_covered:
+        return Verdict("occluded", f"about {face.covered:.0%} of the face seems to be covered")
     if lost or not _is_sharp(face, limits) or face.noise >= limits.noisy:
         return lost or Verdict("restored")
     least = _good_noise(face, limits)
