@@ -30,7 +30,7 @@ def test(arguments: argparse.Namespace) -> int:
     """Print a row per metric of the weights, and of the bad pictures beside them."""
     from restore.config.load import load_options
     from restore.training.build_networks import build_generator, fill_network
-    from restore.training.distributed import start_ranks, stop_ranks
+    from restore.training.distributed import meet_ranks, start_ranks, stop_ranks
     from restore.training.validation import save_pictures, validate_set
     from restore.training.validators import open_sets, restorer_of, suites_of
 
@@ -61,6 +61,7 @@ def test(arguments: argparse.Namespace) -> int:
                 path_of_grid = folder / f"{one.name}.png"
                 save_pictures(restore, one, dials, options.val.num_images_saved, path_of_grid)
                 sys.stdout.write(f"pictures\t{path_of_grid}\n")
+        meet_ranks(ranks)
     finally:
         stop_ranks(ranks)
     return 0

@@ -32,7 +32,7 @@ def train(arguments: argparse.Namespace) -> int:
     """The training of parsed arguments."""
     from restore.config.load import dump_options, load_options
     from restore.runtime.memory import keep_freed_memory
-    from restore.training.distributed import start_ranks, stop_ranks
+    from restore.training.distributed import meet_ranks, start_ranks, stop_ranks
     from restore.training.log import append_training_log
     from restore.training.loop import fit, resume
     from restore.training.setup import build_run
@@ -69,6 +69,7 @@ def train(arguments: argparse.Namespace) -> int:
             log = arguments.training_log or run.folder.root / "training_log.md"
             append_training_log(Path(log), entry)
         run.log.close()
+        meet_ranks(ranks)
     finally:
         stop_ranks(ranks)
     return 0

@@ -55,6 +55,13 @@ def start_ranks(launcher: str = "none", device: str = "auto") -> Ranks:
     return Ranks(rank, world, target)
 
 
+def meet_ranks(ranks: Ranks) -> None:
+    """Wait until every rank is here: one that leaves first takes its connections from the others,
+    which end in an abort when they let go of theirs."""
+    if ranks.world > 1 and dist.is_initialized():
+        dist.barrier()
+
+
 def stop_ranks(ranks: Ranks) -> None:
     """Leave the process group."""
     if ranks.world > 1 and dist.is_initialized():
