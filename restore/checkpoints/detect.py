@@ -52,6 +52,11 @@ def detect(shapes: Shapes, resample: str | None = None) -> Detection:
     for family in FAMILIES:
         if family.recognise(shapes):
             return family.describe(shapes, resample or "fir")
+    if any(name.endswith((".conv.affine.weight", ".up.affine.weight")) for name in shapes):
+        raise CheckpointError(
+            "This is a checkpoint of a training of this project: its tensors do not say how the "
+            "network is built. Give the model file that lies beside it (net_g_latest.safetensors)"
+        )
     for name, landmarks in FOREIGN.items():
         if all(key in shapes for key in landmarks):
             raise CheckpointError(f"This is a {name} file, which this loader does not build")

@@ -64,3 +64,15 @@ def test_assumptions_are_logged(tmp_path, caplog):
         network = load_network(tmp_path / "net_d.pth")
     assert set(network.detection.assumed) == {"stddev_group", "resample_kernel"}
     assert "stddev_group is assumed to be 4" in caplog.text
+
+
+def test_a_checkpoint_of_our_own_training_names_the_file_to_give(tmp_path):
+    from restore.networks.gfpgan_encoder import build_gfpgan
+    from tests.latents.tiny import mobile, stylegan2
+
+    gfpgan = build_gfpgan(32, narrow=0.03125, channel_multiplier=1, w_dim=8, num_mlp=1)
+    for network in (gfpgan, mobile(), stylegan2()):
+        path = tmp_path / "net_g_latest.pth"
+        torch.save({"params_ema": network.state_dict()}, path)
+        with pytest.raises(CheckpointError, match=r"net_g_latest\.safetensors"):
+            load_network(path)
