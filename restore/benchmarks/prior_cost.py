@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from restore.checkpoints.prior_heads_file import load_prior_heads
+from restore.latents.face_pack import openvino_painter
 from restore.latents.generate import native_sizes, render
 from restore.latents.spaces import Generator, z_of_seeds, z_to_w_plus
 from restore.networks.mobile_stylegan import MobileStyleGAN
@@ -32,6 +33,11 @@ def cost_table(generator: Generator, threads: int, repeats: int = 2) -> str:
             # `render` clamps, the graph does not
             off = np.abs(session(feed).clip(-1, 1) - paint().numpy()).max()
             rows.append(f"{size:5d} px  {cost}  onnxruntime, off by at most {off:.1e}")
+        faster, name = openvino_painter(generator, size, heads)
+        if faster is not None:
+            cost = seconds_of(partial(faster, w_plus), repeats)
+            error = float((faster(w_plus) - paint()).square().mean())
+            rows.append(f"{size:5d} px  {cost}  {name}, {10 * np.log10(4 / error):.1f} dB")
     return f"{threads} threads, memory is the peak so far\n" + "\n".join(rows)
 
 

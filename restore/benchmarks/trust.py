@@ -4,7 +4,7 @@
 
 FACES: the folder with faces256-val.tar (or faces512-val.tar with --size 512). WEIGHTS: the folder
 with mobilefacenet_casia_112x96.safetensors and squeezenet1_1_features.safetensors. Parts:
-statuses, small, sharp, fidelity, identity, cost.
+statuses, small, sharp, looks, fidelity, identity, cost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 from restore.benchmarks.trust_faces import JudgedFaces, judge_recipe, resized_faces
 from restore.benchmarks.trust_measures import Measures, load_measures
-from restore.benchmarks.trust_sharp import SPOILS, sharp_rows
+from restore.benchmarks.trust_sharp import SPOILS, evidence_rows, sharp_rows
 from restore.errors import InputError
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.trust_options import Fidelity, IdentityPolicy, TrustOptions
@@ -113,6 +113,14 @@ def sharp(restorer: Restorer, args: argparse.Namespace) -> None:
         ]
         shares = [f"{found[name]:.0%}" for name in ("good", *SPOILS)]
         _row(eyes, f"{factor}x", *values, *shares)
+
+
+def looks(restorer: Restorer, args: argparse.Namespace) -> None:
+    """What the verdict on sharp small faces stands on: 5, 50 and 95 % of each measure."""
+    rows = evidence_rows(restorer, args.faces, args.size, args.count, RAW)
+    _head("px between the eyes", "faces", *rows[0][2])
+    for eyes, name, found in rows:
+        _row(eyes, name, *(" / ".join(f"{v:.2f}" for v in three) for three in found.values()))
 
 
 def fidelity(restorer: Restorer, args: argparse.Namespace) -> None:
@@ -209,6 +217,7 @@ PARTS: dict[str, Callable[[Restorer, argparse.Namespace], None]] = {
     "statuses": statuses,
     "small": small,
     "sharp": sharp,
+    "looks": looks,
     "fidelity": fidelity,
     "identity": identity,
     "cost": cost,

@@ -40,7 +40,7 @@ def load_measures(weights: Path) -> Measures:
 
     def lpips(restored: np.ndarray, gt: np.ndarray, mask: Tensor) -> np.ndarray:
         found = [
-            distance(_tensor(_sized(a, len(b))), _tensor(b), m[None])
+            distance(_tensor(sized(a, len(b))), _tensor(b), m[None])
             for a, b, m in zip(restored, gt, mask, strict=True)
         ]
         return torch.cat(found).numpy()
@@ -48,7 +48,7 @@ def load_measures(weights: Path) -> Measures:
     def psnr(restored: np.ndarray, gt: np.ndarray, mask: Tensor) -> np.ndarray:
         found = []
         for a, b, m in zip(restored, gt, mask.numpy(), strict=True):
-            error = (_sized(a, len(b)).astype(np.float64) - b) ** 2
+            error = (sized(a, len(b)).astype(np.float64) - b) ** 2
             mean = (error * m[0][..., None]).sum() / (3 * m.sum())
             found.append(10 * np.log10(255**2 / max(mean, 1e-9)))
         return np.array(found)
@@ -62,10 +62,11 @@ def _file(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _sized(crop: np.ndarray, side: int) -> np.ndarray:
+def sized(crop: np.ndarray, side: int, enlarge: int = cv2.INTER_CUBIC) -> np.ndarray:
+    """A crop [s,s,3] at another side in px: averaged down, or enlarged by that way of OpenCV's."""
     if len(crop) == side:
         return crop
-    how = cv2.INTER_AREA if len(crop) > side else cv2.INTER_CUBIC
+    how = cv2.INTER_AREA if len(crop) > side else enlarge
     return np.asarray(cv2.resize(crop, (side, side), interpolation=how))
 
 

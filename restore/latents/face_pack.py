@@ -16,6 +16,7 @@ from restore.errors import InputError
 from restore.latents.generate import native_sizes, render, to_uint8
 from restore.latents.spaces import Generator, z_of_seeds, z_to_w_plus
 from restore.networks.mobile_stylegan import MobileStyleGAN
+from restore.networks.prior_heads import PriorHeads
 
 Paint = Callable[[Tensor], Tensor]
 
@@ -27,13 +28,14 @@ def write_face_pack(
 
     The names of the faces (`generated_SEED`) go into a .txt beside it, once all are painted. A pack
     without that file is unfinished: the same call goes on with it. OpenVINO paints in bfloat16
-    where it is installed and the prior has that size (44 dB from float32, four times as fast as
-    torch), torch otherwise. Raises InputError for another name than .npy or another pack.
+    where it is installed and the prior has that size (faster; how near it is says `python -m
+    restore.benchmarks prior --parts cost`), torch otherwise. Raises InputError for another name
+    than .npy or another pack.
     """
     if path.suffix != ".npy":
         raise InputError(f"{path}: a pack of faces is a .npy")
     heads = load_prior_heads(generator) if size < generator.out_size // 2 else None
-    paint, painter = _openvino(generator, size, heads)
+    paint, painter = openvino_painter(generator, size, heads)
     if paint is None:
 
         def paint(w_plus: Tensor) -> Tensor:
@@ -64,7 +66,10 @@ def _opened(path: Path, count: int, size: int) -> Any:
     return pack
 
 
-def _openvino(generator: Generator, size: int, heads: Any) -> tuple[Paint | None, str]:
+def openvino_painter(
+    generator: Generator, size: int, heads: PriorHeads | None
+) -> tuple[Paint | None, str]:
+    """Codes [n,k,w_dim] -> images [n,3,size,size] in [-1,1], or None where it cannot; its name."""
     try:
         import openvino
     except ImportError:

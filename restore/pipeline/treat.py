@@ -54,8 +54,10 @@ def treat_faces(
     """
 
     def treat(face: RestoredFace) -> RestoredFace:
-        seen = evidence(face, photo_size, guard.template, enlarged) if _has_both(face) else None
-        return face if seen is None else _treated(face, judge(seen), options, keep_tone)
+        if face.restored is None or face.crop is None:
+            return face
+        verdict = judge(evidence(face, photo_size, guard.template, enlarged))
+        return _treated(face, verdict, options, keep_tone)
 
     treated = [treat(face) for face in faces]
     if options.identity == "off":
@@ -77,10 +79,6 @@ def treat_faces(
         for i, face in zip(raised, _measured(redone, guard), strict=True):
             treated[i] = _said(face, "fidelity was raised to 1")
     return [_guarded(face, guard, options, threshold) for face in treated], ()
-
-
-def _has_both(face: RestoredFace) -> bool:
-    return face.restored is not None and face.crop is not None
 
 
 def _treated(

@@ -1,4 +1,4 @@
-"""The cover network as an ONNX graph over its safetensors file, and its check against torch."""
+"""The cover network as an ONNX graph over its safetensors file."""
 
 from __future__ import annotations
 

@@ -25,11 +25,11 @@ def paint_cover(
     """
     image, mask = face.astype(np.float32), np.zeros(face.shape[:2], np.float32)
     for _ in range(1 + (random.random() < 0.25)):
-        shape, own = _shape(face, points, random)
+        shape, stuff = _shape(face, points, random)
         if random.random() < 1 / 6:
             image = _harmless(image, shape, points, random)
             continue
-        fill = _fill(face, own, points, others, random)
+        fill = _fill(face, stuff, points, others, random)
         edge = cv2.GaussianBlur(shape, (0, 0), float(random.uniform(0.3, 1.2)))
         if random.random() < 0.5:  # the shadow that it throws
             shift = np.array([[1, 0, random.normal(0, 3)], [0, 1, random.uniform(0, 5)]])
@@ -149,7 +149,7 @@ def _half(shape: Mask, points: NDArray[np.float64], random: np.random.Generator)
 
 def _fill(
     face: Image,
-    own: str,
+    stuff: str,
     points: NDArray[np.floating],
     others: Image,
     random: np.random.Generator,
@@ -158,11 +158,11 @@ def _fill(
     size = len(face)
     draw = random.random()
     fill: NDArray[np.floating]
-    if own == "dark" and draw < 0.75:
+    if stuff == "dark" and draw < 0.75:
         colour = random.uniform(0, 55) + random.normal(0, 8, 3)
         fill = np.ones_like(face, np.float32) * colour
         fill += face * random.uniform(0, 0.15)  # a lens lets a little through
-    elif own == "skin" and draw < 0.8:
+    elif stuff == "skin" and draw < 0.8:
         donor = face if random.random() < 0.7 else others[random.integers(len(others))]
         cheek = _patch(donor, np.asarray(points)[[0, 3]].mean(0), size // 10)
         fill = np.ones_like(face, np.float32) * cheek.reshape(-1, 3).mean(0)

@@ -68,15 +68,16 @@ class Limits:
     """The network's estimate may refuse what the pixels say: a larger down-scaling, a lower JPEG
     quality or more damage than these. Clean crops are estimated below 2.2, above 84, below 0.14.
     What is soft is seen once it is enlarged: the scale's limit falls with the enlargement (first
-    number; faces of 232 px: sharp ones 1.0 to 1.2, blurred by 1 px 1.5 to 2.2)."""
+    number). `--parts looks`, 57 px between the eyes: 1.0 to 1.2 on sharp faces, 1.5 to 2.3 on the
+    same blurred by 1 px (5 to 95 %)."""
     magnified_scale: float = 0.42
     magnified_quality: float = 0.35
     magnified_damage: float = 0.06
     """A small face is down-scaled as the network sees it, however sharp: a scale up to this share
-    of the magnification is no objection (sharp ones: 0.24 to 0.42 of it in 80 of 100; blurred by
-    0.7 px: from 0.52 on), nor is a JPEG quality that is lower by this for each time that the face
-    is magnified more than three times. Damage, on the other hand, is estimated lower there: at most
-    0.05 in 90 of 100 sharp small faces, 0.07 to 0.1 on cracked prints."""
+    of the magnification is no objection (`--parts looks`, 12 to 40 px: sharp ones 0.24 to 0.43 of
+    it, blurred by 1 px 0.69 to 1.05), nor is a JPEG quality that is lower by this for each time
+    that the face is magnified more than three times. Damage, on the other hand, is estimated lower
+    there: at most 0.05 in 95 of 100 sharp small faces; 0.07 to 0.1 on five cracked prints."""
     small_side: float = 100.0
     """px of the face's own crop below which its finest detail counts as noise, and as steps across
     JPEG's grid: both limits grow as it shrinks."""

@@ -19,7 +19,8 @@ from restore.trust.cover import CoverDetector
 from tests.faces.nobody import nobody
 from tests.training.tiny import crops
 
-SMALL = CoverFitOptions(steps=4, batch_size=4, widths=(4, 8, 8, 8), precision="fp32")
+# the rate follows the clock: with years to go it does not move
+SMALL = CoverFitOptions(minutes=1e6, steps=4, batch_size=4, widths=(4, 8, 8, 8), precision="fp32")
 
 
 @pytest.fixture
@@ -93,8 +94,7 @@ def test_it_runs_resumes_ships_and_exports(tmp_path, capsys):
     one, other = load_state(newest_state(straight)), load_state(newest_state(again))
     assert one["progress"]["step"] == other["progress"]["step"] == 4
     for name in ("stem.0.weight", "cover.weight"):
-        # the rate follows the clock: equal but for how long a step took
-        torch.testing.assert_close(one["network"][name], other["network"][name], atol=1e-3, rtol=0)
+        torch.testing.assert_close(one["network"][name], other["network"][name])
     header = read_header(tmp_path / "a.safetensors")
     assert header["architecture"] == "cover_network" and "research" in header["licence"]
     check_graph(tmp_path / "a.safetensors", export_model(tmp_path / "a.safetensors"))
