@@ -27,9 +27,9 @@ def write_face_pack(
     """Paint a face for each seed into `path`, uint8 RGB [n,size,size,3]; returns what painted.
 
     The names of the faces (`generated_SEED`) go into a .txt beside it, once all are painted. A pack
-    without that file is unfinished: the same call goes on with it. OpenVINO paints in bfloat16
-    where it is installed and the prior has that size (faster; how near it is says `python -m
-    restore.benchmarks prior --parts cost`), torch otherwise. Raises InputError for another name
+    without that file is unfinished: the same call goes on with it. OpenVINO paints where
+    it is installed and the prior has that size, in bfloat16 where the CPU has that (how fast and
+    how near: `python -m restore.benchmarks prior --parts cost`), torch otherwise. Raises InputError for another name
     than .npy or another pack.
     """
     if path.suffix != ".npy":
@@ -76,15 +76,22 @@ def openvino_painter(
         return None, "torch"
     if not isinstance(generator, MobileStyleGAN) or size not in native_sizes(generator, heads):
         return None, "torch"
+    from restore.runtime.openvino_runtime import HINTS
+    from restore.runtime.precision import cpu_precision
     from restore.runtime.prior_graph import prior_model
+
+    precision = cpu_precision("auto")
 
     content = prior_model(generator, size, heads).SerializeToString()
     core = openvino.Core()
-    hints = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    hints = {
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
     compiled = core.compile_model(core.read_model(content), "CPU", hints)
 
     def paint(w_plus: Tensor) -> Tensor:
         found = compiled([w_plus.numpy(), np.ones(len(w_plus), np.float32)])[0]
         return torch.from_numpy(np.array(found)).clamp(-1, 1)
 
-    return paint, "openvino, bf16"
+    return paint, f"openvino, {precision}"

@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--crops", type=Path, nargs="+", required=True, help="stores of faces")
     command.add_argument("-o", "--output", type=Path, required=True)
     command.add_argument("--states", type=Path, help="folder of states; default: OUTPUT.states")
-    command.add_argument("--minutes", type=float, default=25, help="of the whole training")
+    command.add_argument("--minutes", type=float, default=20, help="of the whole training")
     command.add_argument("--steps", type=int, default=1_000_000, help="end after as many")
     command.add_argument("--seed", type=int, default=0)
     return parser

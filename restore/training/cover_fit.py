@@ -19,6 +19,7 @@ from restore.checkpoints.model_file import save_model_file
 from restore.config.train_options import CosineOptions
 from restore.networks.cover_network import CoverNetwork, folded
 from restore.runtime.memory import keep_freed_memory
+from restore.runtime.precision import cpu_precision
 from restore.training.cover_batches import CoverBatches, read_squares
 from restore.training.ema import averaged_copy, ema_update
 from restore.training.progress import Progress
@@ -45,7 +46,7 @@ hands, masks, glasses, cloth and objects before them, clean and degraded: {seen:
 class CoverFitOptions:
     """How the cover network is trained; the packaged one by the defaults."""
 
-    minutes: float = 25.0
+    minutes: float = 20.0
     steps: int = 1_000_000
     batch_size: int = 64
     lr: float = 2e-3
@@ -53,7 +54,8 @@ class CoverFitOptions:
     ema_decay: float = 0.995
     warmup_steps: int = 50
     widths: tuple[int, int, int, int] = (16, 32, 48, 64)
-    precision: str = "bf16"
+    precision: str = "auto"
+    """"float32", "bfloat16", or "auto": bfloat16 where the CPU computes in it."""
     threads: int = 1
     save_minutes: float = 4.0
     seed: int = 0
@@ -65,6 +67,7 @@ class CoverFit:
     def __init__(self, options: CoverFitOptions) -> None:
         torch.manual_seed(options.seed)
         self.options = options
+        self.half = cpu_precision(options.precision) == "bfloat16"
         network = CoverNetwork(options.widths, norm=True)
         self.network = network.to(memory_format=torch.channels_last)
         self.average: Any = averaged_copy(self.network)
@@ -84,7 +87,7 @@ class CoverFit:
             group["lr"] = rate
         self.network.train()
         faces = batch.faces.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
             logits = self.network(faces)
         loss = F.binary_cross_entropy_with_logits(logits.float(), batch.covered)
         self.optimiser.zero_grad(set_to_none=True)
@@ -119,6 +122,7 @@ def fit_cover_network(
     """Train on the crops of `stores` (template zoomed 1.2), write the shipped file; last loss.
 
     Complete states go to the folder `states`; a run goes on from the newest one that it finds.
+    An interrupted run writes the file too, of what it has learnt so far; its card says how much.
     """
     torch.set_num_threads(options.threads)
     keep_freed_memory()

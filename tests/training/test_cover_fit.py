@@ -20,7 +20,9 @@ from tests.faces.nobody import nobody
 from tests.training.tiny import crops
 
 # the rate follows the clock: with years to go it does not move
-SMALL = CoverFitOptions(minutes=1e6, steps=4, batch_size=4, widths=(4, 8, 8, 8), precision="fp32")
+SMALL = CoverFitOptions(
+    minutes=1e6, steps=4, batch_size=4, widths=(4, 8, 8, 8), precision="float32"
+)
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ def test_folding_changes_nothing(squares):
 
 def test_it_learns(squares):
     torch.manual_seed(0)
-    run = CoverFit(CoverFitOptions(batch_size=16, widths=(8, 16, 16, 16), precision="fp32"))
+    run = CoverFit(CoverFitOptions(batch_size=16, widths=(8, 16, 16, 16), precision="float32"))
     batches = CoverBatches(squares, 16, 0)
     losses = [run.step(batches, 0.0) for _ in range(40)]
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
