@@ -27,10 +27,10 @@ def write_face_pack(
     """Paint a face for each seed into `path`, uint8 RGB [n,size,size,3]; returns what painted.
 
     The names of the faces (`generated_SEED`) go into a .txt beside it, once all are painted. A pack
-    without that file is unfinished: the same call goes on with it. OpenVINO paints where
-    it is installed and the prior has that size, in bfloat16 where the CPU has that (how fast and
-    how near: `python -m restore.benchmarks prior --parts cost`), torch otherwise. Raises InputError for another name
-    than .npy or another pack.
+    without that file is unfinished: the same call goes on with it. OpenVINO paints where it is
+    installed and the prior has that size, in bfloat16 where the CPU has that (how fast and how
+    near: `python -m restore.benchmarks prior --parts cost`), torch otherwise. Raises InputError for
+    another name than .npy or another pack.
     """
     if path.suffix != ".npy":
         raise InputError(f"{path}: a pack of faces is a .npy")
