@@ -92,6 +92,34 @@ _LIGHT = Recipe(
     reference_size=512,
 )
 
+_SMALL_SHARP = Recipe(
+    # a face of a group photograph, a news photo or a video still: small, sharpened by the camera or
+    # the scanner, compressed while small, then enlarged by whatever program, and compressed again
+    blur_prob=0.5,
+    blur_kernel_size=21,
+    blur_sigma=(0.2, 3.0),
+    downsample_range=(3.0, 14.0),
+    downsample_modes=_THREE_MODES,
+    noise_prob=0.7,
+    noise_range=(0.0, 15.0),
+    gray_noise_prob=0.4,
+    jpeg_prob=0.8,
+    jpeg_range=(30.0, 95.0),
+    second=Stage(
+        blur_prob=0.4,
+        blur_kernel_size=(7, 21),
+        sinc_prob=1.0,
+        downsample_prob=0.0,
+        noise_prob=0.0,
+        jpeg_prob=0.5,
+        jpeg_range=(40.0, 95.0),
+    ),
+    upsample_modes=_THREE_MODES,
+    gray_prob=0.05,
+    gt_gray=True,
+    reference_size=512,
+)
+
 _GFPGAN = Recipe(**_COLOR)
 
 RECIPES: dict[str, Recipe] = {
@@ -140,6 +168,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     # ours: estimates of what photo albums, scanners and phones do
     "old_photo": _OLD_PHOTO,
+    "small_sharp": _SMALL_SHARP,
     "light": _LIGHT,
     "none": Recipe(**_OFF),
     # ours: the four recipes of the evaluation are gfpgan, old_photo and these two
@@ -169,11 +198,13 @@ MIXTURES: dict[str, Mixture] = {
             replace(RECIPES["gfpgan_no_color"], reference_size=512),
             replace(_CODEFORMER_SMALL, reference_size=512),
             replace(_CODEFORMER_LARGE, reference_size=512),
+            _SMALL_SHARP,
+            replace(RECIPES["realesrgan_second_order"], reference_size=512),
             replace(_OLD_PHOTO, print_gray_prob=0.15),
             _LIGHT,
             replace(RECIPES["none"], reference_size=512),
         ),
-        (0.3, 0.1, 0.1, 0.25, 0.2, 0.05),
+        (0.22, 0.08, 0.12, 0.25, 0.08, 0.15, 0.07, 0.03),
     ),
 }
 

@@ -72,7 +72,7 @@ def draw_stage(
     """
     n = len(draws)
     ratio = 1.0 if reference_size is None else first_size[0] / reference_size
-    blur = _draw_blur(stage, draws, name, ratio)
+    blur = _draw_blur(stage, draws, name, _grid_ratio(first_size, size_at_hand, ratio))
     height, width, finer, scale = _draw_size(stage, draws, name, first_size, size_at_hand, ratio)
     noisy = draws.happens(f"{name}.noise", stage.noise_prob)
     gaussian = draws.happens(f"{name}.gaussian", stage.gaussian_noise_prob)
@@ -101,7 +101,19 @@ def draw_stage(
     )
 
 
-def _draw_blur(stage: Stage, draws: Draws, name: str, ratio: float) -> dict[str, np.ndarray]:
+def _grid_ratio(
+    first_size: tuple[int, int], size_at_hand: tuple[np.ndarray, np.ndarray], ratio: float
+) -> np.ndarray:
+    """Pixels at hand for one of the same pass over a crop of the reference size, `[n]`.
+
+    The first pass sees the picture's own grid: `ratio`. A later one sees what the first resized to:
+    the same number of pixels either way, but where the picture had fewer than that to begin with.
+    """
+    at_hand = np.asarray(size_at_hand[0], dtype=np.float64)
+    return np.where(at_hand < first_size[0], 1.0, ratio)
+
+
+def _draw_blur(stage: Stage, draws: Draws, name: str, ratio: np.ndarray) -> dict[str, np.ndarray]:
     sigma = draws.uniform(f"{name}.sigma", *stage.blur_sigma)
     sigma_y = draws.uniform(f"{name}.sigma_y", *stage.blur_sigma)
     kinds = np.asarray(stage.kernel_list, dtype="<U20")
