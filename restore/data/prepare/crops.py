@@ -88,7 +88,7 @@ class FaceTools:
     """
 
     decode: Callable[[bytes], np.ndarray]
-    detect: Callable[[np.ndarray], list[Any]]
+    detect: Callable[[np.ndarray], Sequence[Any]]
     align: Callable[[np.ndarray, np.ndarray, np.ndarray, int], Crop]
     warp: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
     template: Callable[[int, float, tuple[float, float]], np.ndarray]
@@ -103,7 +103,7 @@ def load_face_tools(detector: str | None, threads: int = 1) -> FaceTools:
     from restore.geometry import ffhq_template
     from restore.images import depth, files
 
-    find: Callable[[np.ndarray], list[Any]] = lambda photo: []  # noqa: E731
+    find: Callable[[np.ndarray], Sequence[Any]] = lambda photo: []  # noqa: E731
     if detector is not None:
         from restore.faces.detect import load_detector
 
