@@ -2,7 +2,7 @@
 
 import sys
 
-from restore.cli import main
+from restore.commands.tree import main
 
 if __name__ == "__main__":
     sys.exit(main())

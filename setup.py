@@ -66,5 +66,5 @@ setup(
     },
     install_requires=CORE,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["restore = restore.cli:main"]},
+    entry_points={"console_scripts": ["restore = restore.commands.tree:main"]},
 )

@@ -10,15 +10,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from restore.checkpoints.load import load_network
     from restore.degradation.degrade import degrade
-    from restore.pipeline.options import TrustOptions
+    from restore.pipeline.options import FaceChoice, ModelOptions, RestoreOptions, TrustOptions
     from restore.pipeline.restorer import Restorer
-    from restore.pipeline.results import FaceChoice, RestoredFace, RestoredPhoto
+    from restore.pipeline.results import RestoredFace, RestoredPhoto
 
 _HOMES = {
     "Restorer": "restore.pipeline.restorer",
     "RestoredPhoto": "restore.pipeline.results",
     "RestoredFace": "restore.pipeline.results",
-    "FaceChoice": "restore.pipeline.results",
+    "FaceChoice": "restore.pipeline.options",
+    "ModelOptions": "restore.pipeline.options",
+    "RestoreOptions": "restore.pipeline.options",
     "TrustOptions": "restore.pipeline.options",
     "load_network": "restore.checkpoints.load",
     "degrade": "restore.degradation.degrade",
@@ -26,6 +28,8 @@ _HOMES = {
 
 __all__ = [
     "FaceChoice",
+    "ModelOptions",
+    "RestoreOptions",
     "RestoredFace",
     "RestoredPhoto",
     "Restorer",

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 import restore
-from restore.cli import main
-from restore.cli_arguments import build_parser
+from restore.commands.tree import main, verb_parser
 from restore.errors import CheckpointError
+from restore.pipeline.options import ModelOptions
 from restore.pipeline.restorer import Restorer
 from tests.pipeline.fakes import FixedDetector, InvertRuntime, face_at
 from tests.pipeline.test_restorer import smooth
@@ -26,11 +26,11 @@ FLAGS = {
     "--bg_upsampler", "--bg_tile", "--suffix", "--only_center_face", "--aligned", "--ext", "-w",
     "--weight", "--fidelity", "--model", "--device", "--backend", "--threads", "--detector",
     "--offline",
-    "--download", "--recursive", "--resume", "--overwrite", "--min_score", "--min_face",
-    "--max_faces", "--allow_color", "--quality", "--subsampling", "--report-json", "--quiet",
-    "--report", "--no-ai-label", "--colorize", "--identity", "--identity_threshold",
-    "--precision", "--ahead", "--identity_network", "--no_gentle", "--restore_good",
-    "--no_detail", "--grain", "--seed", "--reference",
+    "--download", "--recursive", "--resume", "--overwrite", "--min-score", "--min-face",
+    "--max-faces", "--allow-color", "--quality", "--subsampling", "--report-json", "--quiet",
+    "--report", "--no-ai-label", "--colorize", "--identity", "--identity-threshold",
+    "--precision", "--ahead", "--identity-network", "--no-gentle", "--restore-good",
+    "--no-detail", "--grain", "--seed", "--reference",
 }  # fmt: skip
 
 
@@ -39,8 +39,8 @@ def fake(monkeypatch):
     """The command line gets this restorer instead of a real one; returns the calls it made."""
     calls = []
 
-    def load(*arguments):
-        calls.append(arguments)
+    def load(options):
+        calls.append(options)
         return Restorer(InvertRuntime(poison=200), FixedDetector(face_at(50, 40, 60)))
 
     monkeypatch.setattr("restore.pipeline.restorer.load_restorer", load)
@@ -70,7 +70,7 @@ def files(folder):
 
 
 def test_the_flags_are_frozen():
-    found = {flag for action in build_parser()._actions for flag in action.option_strings}
+    found = {flag for action in verb_parser("run")._actions for flag in action.option_strings}
     assert found == FLAGS
 
 
@@ -103,7 +103,16 @@ def test_options_reach_the_loader_and_the_writer(fake, photos, tmp_path):
                "torch", "--detector", "yunet:x.onnx", "--download", "--threads", 3, "--ext", "jpg",
                "--suffix", "new", "--bg_tile", 7, "--bg_upsampler", "x.pth") == 0  # fmt: skip
     assert fake == [
-        ("gfpgan-v1.3", "cuda:1", "torch", "yunet:x.onnx", False, 3, "x.pth", 7, None, "auto")
+        ModelOptions(
+            model="gfpgan-v1.3",
+            device="cuda:1",
+            backend="torch",
+            detector="yunet:x.onnx",
+            offline=False,
+            threads=3,
+            bg_upsampler="x.pth",
+            bg_tile=7,
+        )
     ]
     assert (out / "restored_imgs/b_new.jpg").is_file()
     assert (out / "restored_faces/b_00_new.png").is_file()
@@ -212,7 +221,7 @@ def test_what_cannot_be_done_is_said_in_one_line(fake, photos, tmp_path, capsys,
 
 
 def test_model_that_is_not_there(photos, tmp_path, capsys, monkeypatch):
-    def load(*_):
+    def load(options):
         raise CheckpointError("Model 'x' is not on this machine")
 
     monkeypatch.setattr("restore.pipeline.restorer.load_restorer", load)
@@ -237,6 +246,7 @@ def test_version_and_models(capsys):
 SLOW_RUN = """
 import sys, time
 import restore.pipeline.restorer as assemble
+from restore.pipeline.options import ModelOptions
 from restore.pipeline.restorer import Restorer
 from tests.pipeline.fakes import FixedDetector, InvertRuntime, face_at
 
@@ -245,8 +255,8 @@ class Slow(InvertRuntime):
         time.sleep(0.3)
         return super().run(crops, fidelity)
 
-assemble.load_restorer = lambda *a: Restorer(Slow(), FixedDetector(face_at(50, 40, 60)))
-from restore.cli import main
+assemble.load_restorer = lambda options: Restorer(Slow(), FixedDetector(face_at(50, 40, 60)))
+from restore.commands.tree import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -289,7 +299,7 @@ def test_every_entry_is_the_same_command_line(entry):
 
 def test_imports_are_light():
     code = (
-        "import sys, restore, restore.cli;"
+        "import sys, restore, restore.commands.tree;"
         "heavy = {'torch', 'cv2', 'onnxruntime', 'numpy', 'PIL', 'tqdm'} & set(sys.modules);"
         "sys.exit(', '.join(heavy) or 0)"
     )

@@ -15,12 +15,12 @@ FLOORS = (
     "faces data checkpoints losses metrics trust",
     "runtime",
     "pipeline training latents",
-    "cli cli_arguments __main__ train test degrade benchmarks compat ui report cluster prepare",
+    "commands __main__ train test degrade benchmarks compat ui report cluster prepare",
 )
 TOP = len(FLOORS) - 1
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 READ_BY_ALL = ("options", "config", "geometry", "errors")
-MAY_PRINT = re.compile(r"(cli|cli_\w+|__main__|main|train|test)\.py$|benchmarks/")
+MAY_PRINT = re.compile(r"(__main__|main|train|test)\.py$|benchmarks/|commands/")
 LIGHT = {
     "pipeline",
     "faces",

@@ -15,6 +15,7 @@ from typing import Any
 from restore.errors import DeviceError, InputError, MissingExtraError
 from restore.images.formats import PHOTO_SUFFIXES
 from restore.pipeline.names import Job, plan_jobs
+from restore.pipeline.options import ModelOptions
 from restore.pipeline.run import Outcome, RunOptions, run_jobs
 from restore.pipeline.walk import Source
 
@@ -72,7 +73,7 @@ class Prefix:
         try:
             from fsspec.core import url_to_fs
         except ImportError as error:
-            raise MissingExtraError("fsspec", "ray", "restore.batch") from error
+            raise MissingExtraError("fsspec", "ray", "restore cluster") from error
         try:
             fs, root = url_to_fs(self.url)
         except ImportError:  # fsspec knows the scheme, but the package for it is not there
@@ -180,13 +181,8 @@ class WorkerOptions:
 
     source: Prefix
     target: Prefix
-    model: str = "default"
+    model: ModelOptions = field(default_factory=ModelOptions)
     """A name, or a path that exists on every machine of the cluster."""
-    device: str | None = None
-    backend: str = "auto"
-    precision: str = "auto"
-    detector: str = "default"
-    threads: int | None = None
     crops: bool = False
     """Put the crops and comparisons as well."""
     run: RunOptions = field(default_factory=RunOptions)
@@ -199,14 +195,7 @@ class PhotoWorker:
         from restore.pipeline.restorer import load_restorer
 
         self._options = options
-        self._restorer = load_restorer(
-            options.model,
-            options.device,
-            options.backend,
-            options.detector,
-            threads=options.threads,
-            precision=options.precision,
-        )
+        self._restorer = load_restorer(options.model)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
         """Returns {"record": JSON}. A photo that fails stops no other: its record says why."""
@@ -319,7 +308,7 @@ def _start(cluster: Cluster) -> Any:
         import ray
         import ray.data
     except ImportError as error:
-        raise MissingExtraError("ray", "ray", "restore.batch") from error
+        raise MissingExtraError("ray", "ray", "restore cluster") from error
     options: dict[str, Any] = {"address": cluster.address}
     if local:
         cpus = cluster.workers * cluster.cpus if cluster.workers else None

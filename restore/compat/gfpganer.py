@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from restore.images.depth import to_rgb
+from restore.pipeline.options import FaceChoice, ModelOptions, RestoreOptions
 from restore.pipeline.restorer import Restorer
-from restore.pipeline.results import FaceChoice
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,8 @@ class GFPGANer:
         """
         self.upscale = upscale
         if restorer is None:
-            restorer = Restorer.load(model_path, None if device is None else str(device))
+            named = None if device is None else str(device)
+            restorer = Restorer.load(ModelOptions(model=model_path, device=named))
         if bg_upsampler is not None:
             around = _Background(bg_upsampler, upscale)
             restorer = Restorer(
@@ -72,13 +73,13 @@ class GFPGANer:
             weight = None
         if has_aligned and not isinstance(photo, (str, Path)):
             photo = _square(photo, self.restorer.crop_size)
-        result = self.restorer.restore(
-            photo,
+        options = RestoreOptions(
             scale=self.upscale,
             fidelity=weight,
             aligned=has_aligned,
             choice=FaceChoice(only_center_face=only_center_face),
         )
+        result = self.restorer.restore(photo, options)
         crops, restored = [], []
         for face in result.faces:
             if face.crop is not None and face.restored is not None:

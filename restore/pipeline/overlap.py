@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, cast
 
 from restore.pipeline.names import Job
+from restore.pipeline.options import RestoreOptions
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.results import RestoredPhoto
 from restore.pipeline.run import Outcome, RunOptions, Watch, run_jobs
@@ -52,9 +53,9 @@ class WorkingAhead:
         self._closed = threading.Event()
         self._pool = ThreadPoolExecutor(ahead, thread_name_prefix="restore")
 
-    def restore(self, photo: Any, **options: Any) -> RestoredPhoto:
+    def restore(self, photo: Any, options: RestoreOptions, **also: Any) -> RestoredPhoto:
         """The result of the next source, which must be `photo`; raises what its work raised."""
-        self._start(options)
+        self._start(options, also)
         source, future = self._work[0]
         if source != photo:
             raise ValueError(f"{photo} was asked for before {source}, which comes first")
@@ -63,7 +64,7 @@ class WorkingAhead:
             result = future.result()
         finally:
             self._work.popleft()
-            self._start(options)  # the next ones, while the caller writes this one
+            self._start(options, also)  # the next ones, while the caller writes this one
         return result
 
     def close(self) -> None:
@@ -71,11 +72,11 @@ class WorkingAhead:
         self._closed.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _start(self, options: dict[str, Any]) -> None:
+    def _start(self, options: RestoreOptions, also: dict[str, Any]) -> None:
         while self._todo and len(self._work) < self._ahead and not self._closed.is_set():
             source = self._todo.popleft()
             future = self._pool.submit(
-                self._restorer.restore, source, cancel=self._closed.is_set, **options
+                self._restorer.restore, source, options, cancel=self._closed.is_set, **also
             )
             self._work.append((source, future))
 

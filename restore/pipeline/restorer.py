@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.errors import InputError, RestoreError
+from restore.errors import InputError, OptionError, RestoreError
 from restore.faces.detect import Detector
 from restore.faces.face import Face
 from restore.images.depth import looks_gray, to_gray, to_rgb, to_uint8
@@ -29,10 +29,9 @@ from restore.pipeline.canvas import (
 )
 from restore.pipeline.guard import IdentityGuard
 from restore.pipeline.network import Cancel, Progress, run_batches, run_faces, stop_if
-from restore.pipeline.options import Fidelity, TrustOptions, check_fidelity
+from restore.pipeline.options import ModelOptions, RestoreOptions, check_fidelity
 from restore.pipeline.policies import treat_faces
 from restore.pipeline.results import (
-    FaceChoice,
     Pixels,
     RestoredFace,
     RestoredPhoto,
@@ -66,12 +65,10 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Call:
-    """What one call of `restore` asks for."""
+    """What one call of `restore` asks for, and what goes with it from stage to stage."""
 
+    options: RestoreOptions
     stopwatch: Stopwatch
-    fidelity: Fidelity
-    keep_tone: bool
-    trust: TrustOptions
     references: References | None
     progress: Progress | None
     cancel: Cancel | None
@@ -152,39 +149,29 @@ class Restorer:
     @classmethod
     def load(
         cls,
-        model: str | Path = "default",
+        model: str | Path | ModelOptions = "default",
         device: str | None = None,
         backend: str = "auto",
         detector: str = "default",
-        *,
-        offline: bool = True,
-        threads: int | None = None,
-        bg_upsampler: str | Path | None = None,
-        bg_tile: int = 400,
-        identity_network: str | Path | None = None,
-        precision: str = "auto",
+        **wishes: Any,
     ) -> Restorer:
-        """A restorer of a model's name or file. Nothing is fetched unless `offline` is False.
+        """A restorer of a model's name or file, or as `ModelOptions` say.
 
-        `backend`: "auto", "onnxruntime", "openvino" or "torch"; `device`: such as "cpu", "cuda:0";
-        `detector`: a name or file (`restore.faces.detect`); `threads`: of the network, None for the
-        backend's own choice; `identity_network`: a file, None for the packaged one; `precision`:
-        "float32", "bfloat16", "float16" or "auto" (see `restore.runtime.select.load_runtime`).
-        Raises CheckpointError, DeviceError, MissingExtraError, OptionError.
+        `wishes`: the other fields of ModelOptions (`offline`, `threads`, `precision`,
+        `bg_upsampler`, `bg_tile`, `identity_network`). Nothing is fetched unless `offline` is
+        False. Raises CheckpointError, DeviceError, MissingExtraError, OptionError.
         """
-
-        return load_restorer(
-            model,
-            device,
-            backend,
-            detector,
-            offline,
-            threads,
-            bg_upsampler,
-            bg_tile,
-            identity_network,
-            precision,
-        )
+        if isinstance(model, ModelOptions):
+            return load_restorer(model)
+        named: dict[str, Any] = {"model": model, "device": device, "backend": backend}
+        known = {one.name for one in fields(ModelOptions)}
+        unknown = sorted(set(wishes) - known)
+        if unknown:
+            raise OptionError(
+                f"{', '.join(unknown)}: no option of a model; expected one of "
+                f"{', '.join(sorted(known))}"
+            )
+        return load_restorer(ModelOptions(**named, detector=detector, **wishes))
 
     @property
     def crop_size(self) -> int:
@@ -208,68 +195,69 @@ class Restorer:
     def restore(
         self,
         photo: str | Path | NDArray[Any] | Photo | Any,
+        options: RestoreOptions | None = None,
         *,
-        scale: float = 2.0,
-        fidelity: Fidelity = None,
-        aligned: bool = False,
-        keep_gray: bool = True,
-        only_center_face: bool = False,
-        choice: FaceChoice | None = None,
-        trust: TrustOptions | None = None,
+        faces: Sequence[Face] | None = None,
         references: References | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
+        **wishes: Any,
     ) -> RestoredPhoto:
         """Restore the faces of a photo and bring all of it to `scale` times its size.
 
         `photo`: a path, the bytes of a file, a PIL image, a uint8 or uint16 array [h,w] or [h,w,c]
         in RGB(A) order, or a torch tensor [c,h,w] of uint8 or of floats in [0,1]; the result's
         image is always numpy.
-        `fidelity` in [0,1], None for 1: at 1 the photo leads, at 0 the prior paints; "auto" by the
-        estimated degradation of each face. `aligned`: the photo is one square crop on the template;
-        the result is the restored crop. `keep_gray`: black-and-white and sepia photos keep faces of
-        their own tone; without it the network may colour them. `trust`: what guards the person
-        (see TrustOptions). `references`: other photos of one person (`self.references(folder)`): of
-        several fidelities the closest face is taken. `progress(done, total)` is called in this
-        thread after each batch of faces; what it raises ends the work. `cancel()` is asked before
-        each stage and batch; True raises CancelledError. InputError: no photo; OptionError: what
-        this model cannot do; a face that fails is returned as failed.
+        `options`: see RestoreOptions; `wishes` are its fields as keywords (`scale=1`,
+        `fidelity=0.8`, `trust=TrustOptions(...)`), which stand above `options`, and
+        `only_center_face`. `faces`: faces that were found elsewhere or corrected by hand, in
+        pixels of the upright photo; None looks for them. `references`: other photos of one person
+        (`self.references(folder)`): of several fidelities the closest face is taken.
+        `progress(done, total)` is called in this thread after each batch of faces; what it raises
+        ends the work. `cancel()` is asked before each stage and batch; True raises CancelledError.
+        InputError: no photo; OptionError: what is no option or this model cannot do; a face that
+        fails is returned as failed.
         """
         stopwatch = Stopwatch()
-        trust = trust or TrustOptions()
-        fidelity = check_fidelity(fidelity, self.runtime.supports_fidelity)
-        self.guard.require(trust)
+        options = (options or RestoreOptions()).changed(wishes)
+        check_fidelity(options.fidelity, self.runtime.supports_fidelity)
+        self.guard.require(options.trust)
         with stopwatch("read"):
             source = as_photo(photo)
-        call = Call(stopwatch, fidelity, keep_gray, trust, references, progress, cancel, scale)
-        if aligned:
+        call = Call(options, stopwatch, references, progress, cancel, options.scale)
+        if options.aligned:
             return self._restore_aligned(source, call)
-        size = scaled_size(*source.size, scale)
+        size = scaled_size(*source.size, options.scale)
         rgb, transform = _pixels_of(source)
         stop_if(cancel)
         with stopwatch("detect"):
-            found = self._detect(rgb)
-        chosen = choice or FaceChoice()
-        chosen = replace(chosen, only_center_face=chosen.only_center_face or only_center_face)
-        faces = choose_faces(found, chosen, *source.size)
+            found = self._detect(rgb) if faces is None else list(faces)
+        chosen = choose_faces(found, options.choice, *source.size)
         with stopwatch("align"):
-            faces = [self._align(rgb, face, transform) for face in faces]
-        faces, notes = self._restore_crops(faces, source.size, call)
+            chosen = [self._align(rgb, face, transform) for face in chosen]
+        chosen, notes = self._restore_crops(chosen, source.size, call)
         stop_if(cancel)
+        keep_gray = options.keep_gray
         with stopwatch("background"):
             gray = keep_gray and looks_gray(source.pixels)
-            changed = any(face.changed for face in faces)
+            changed = any(face.changed for face in chosen)
             in_colour = source.pixels if gray or not changed else to_rgb(source.pixels)
             canvas = resize_background(in_colour, size, self.upsampler)
             alpha = None if source.alpha is None else resize_alpha(source.alpha, size)
         with stopwatch("paste"):
             colourless = keep_gray and looks_gray(source.pixels, tolerance=0, share=1.0)
             paste_back(
-                canvas, faces, source.size, self.template, trust, transform, colourless=colourless
+                canvas,
+                chosen,
+                source.size,
+                self.template,
+                options.trust,
+                transform,
+                colourless=colourless,
             )
         canvas_photo = source if canvas.ndim == source.pixels.ndim else replace(source, flat=False)
         image = canvas_photo.joined(canvas, alpha)
-        return _photo_result(image, faces, source, stopwatch, notes)
+        return _photo_result(image, chosen, source, stopwatch, notes)
 
     def restore_faces(
         self, crops: NDArray[np.uint8], fidelity: float | None = None
@@ -286,7 +274,7 @@ class Restorer:
             raise InputError(f"crops are {crops.dtype}; expected uint8")
         side = self.crop_size
         sized = [to_side(crop, side) for crop in crops]
-        check_fidelity(fidelity, self.runtime.supports_fidelity)
+        check_fidelity(RestoreOptions(fidelity=fidelity).fidelity, self.runtime.supports_fidelity)
         dial = 1.0 if fidelity is None else fidelity
         results = run_batches(self.runtime, sized, dial, self.max_batch)
         failed = [f"crop {i}: {result.error}" for i, result in enumerate(results) if result.error]
@@ -325,7 +313,12 @@ class Restorer:
 
         with call.stopwatch("network"):
             faces = run_faces(
-                self.runtime, faces, call.fidelity, self.max_batch, call.progress, call.cancel
+                self.runtime,
+                faces,
+                call.options.fidelity,
+                self.max_batch,
+                call.progress,
+                call.cancel,
             )
             if call.references is not None:
                 from restore.pipeline.guard import choose_by_references
@@ -336,7 +329,13 @@ class Restorer:
         with call.stopwatch("trust"):
             redo = again if self.runtime.supports_fidelity else None
             return treat_faces(
-                faces, photo_size, self.guard, call.trust, call.keep_tone, redo, call.enlarged
+                faces,
+                photo_size,
+                self.guard,
+                call.options.trust,
+                call.options.keep_gray,
+                redo,
+                call.enlarged,
             )
 
     def _restore_aligned(self, source: Photo, call: Call) -> RestoredPhoto:
@@ -360,7 +359,7 @@ class Restorer:
         faces, notes = self._restore_crops([examine(face, rgb, self.template)], source.size, call)
         image = crop if faces[0].restored is None else faces[0].restored
         image = image if transform is None else transform.from_srgb(image)
-        if call.keep_tone and looks_gray(source.pixels, tolerance=0, share=1.0):
+        if call.options.keep_gray and looks_gray(source.pixels, tolerance=0, share=1.0):
             image = to_gray(image)
             if source.pixels.ndim == 2:
                 image = np.ascontiguousarray(image[:, :, :1])
@@ -410,33 +409,30 @@ def find_model_file(model: str | Path, offline: bool = True) -> Path:
     return download_model(str(model), offline=False)
 
 
-def load_restorer(
-    model: str | Path = "default",
-    device: str | None = None,
-    backend: str = "auto",
-    detector: str = "default",
-    offline: bool = True,
-    threads: int | None = None,
-    bg_upsampler: str | Path | None = None,
-    bg_tile: int = 400,
-    identity_network: str | Path | None = None,
-    precision: str = "auto",
-) -> Restorer:
-    """See `Restorer.load`."""
+def load_restorer(options: ModelOptions | None = None) -> Restorer:
+    """What `options` name, loaded. See `Restorer.load`."""
     from restore.faces.detect import load_detector
     from restore.pipeline.canvas import load_upsampler
     from restore.runtime.select import load_runtime
 
-    path = find_model_file(model, offline)
+    options = options or ModelOptions()
+    path = find_model_file(options.model, options.offline)
     upsampler = None
-    if bg_upsampler is not None:
-        upsampler = load_upsampler(bg_upsampler, bg_tile, device)
+    if options.bg_upsampler is not None:
+        upsampler = load_upsampler(options.bg_upsampler, options.bg_tile, options.device)
     # Both spend their time in native code: on two cores the first photo starts earlier.
     with ThreadPoolExecutor(2) as pool:
-        loading = pool.submit(load_runtime, path, backend, device, threads, precision)
-        found = load_detector(detector)
+        loading = pool.submit(
+            load_runtime,
+            path,
+            options.backend,
+            options.device,
+            options.threads,
+            options.precision,
+        )
+        found = load_detector(options.detector)
         runtime = loading.result()
-    embedder, absent = find_identity(identity_network)
+    embedder, absent = find_identity(options.identity_network)
     return Restorer(runtime, found, upsampler, identity=embedder, identity_absent=absent)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from restore.faces.face import Face, centre_face, keep_faces
 from restore.images.metadata import Metadata
+from restore.pipeline.options import FaceChoice
 
 if TYPE_CHECKING:
     from restore.faces.quality import FaceQuality
@@ -145,20 +146,6 @@ class RestoredPhoto:
         if not (ai_label and changed and suffix.lower() in WRITABLE_SUFFIXES):
             return self.metadata, ()
         return ai_labelled(self.metadata, changed, format_of(suffix))
-
-
-@dataclass(frozen=True)
-class FaceChoice:
-    """Which of the faces found are restored; the others are returned as skipped."""
-
-    only_center_face: bool = False
-    """Only the one whose box centre is nearest to the middle of the photo."""
-    min_score: float = 0.0
-    """Least confidence of the detector, in [0,1]."""
-    min_eye_distance: float = 0.0
-    """Least distance between the eyes, in px of the photo."""
-    max_faces: int | None = None
-    """At most so many, the largest first."""
 
 
 def choose_faces(

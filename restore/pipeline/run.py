@@ -15,10 +15,10 @@ from restore.images.files_write import WriteOptions, write_photo
 from restore.images.formats import format_of
 from restore.images.metadata import Metadata
 from restore.pipeline.names import Job
-from restore.pipeline.options import Fidelity, TrustOptions
+from restore.pipeline.options import RestoreOptions
 from restore.pipeline.report import photo_record
 from restore.pipeline.restorer import Restorer
-from restore.pipeline.results import FaceChoice, PhotoStatus, RestoredPhoto
+from restore.pipeline.results import PhotoStatus, RestoredPhoto
 
 if TYPE_CHECKING:
     from restore.trust.identity import References
@@ -30,15 +30,10 @@ Watch = Callable[[Job, RestoredPhoto | None, Mapping[str, Any]], None]
 class RunOptions:
     """How the photos of a run are restored and written."""
 
-    scale: float = 2.0
-    fidelity: Fidelity = None
-    aligned: bool = False
-    keep_gray: bool = True
-    choice: FaceChoice = field(default_factory=FaceChoice)
+    restore: RestoreOptions = field(default_factory=RestoreOptions)
     write: WriteOptions = field(default_factory=WriteOptions)
     ai_label: bool = True
     """Say in the XMP of restored photos that a model made some of it (IPTC digitalSourceType)."""
-    trust: TrustOptions = field(default_factory=TrustOptions)
     references: References | None = None
     """Other photos of the person: of several fidelities the closest face is taken."""
 
@@ -81,16 +76,7 @@ def run_jobs(
 
 def _run_job(restorer: Restorer, job: Job, options: RunOptions, watch: Watch | None) -> Outcome:
     try:
-        result = restorer.restore(
-            job.source,
-            scale=options.scale,
-            fidelity=options.fidelity,
-            aligned=options.aligned,
-            keep_gray=options.keep_gray,
-            choice=options.choice,
-            trust=options.trust,
-            references=options.references,
-        )
+        result = restorer.restore(job.source, options.restore, references=options.references)
         face_files, notes = _write(job, result, options)
     except RestoreError as error:
         return _failed(job, str(error), watch)
@@ -98,7 +84,7 @@ def _run_job(restorer: Restorer, job: Job, options: RunOptions, watch: Watch | N
     except Exception as error:
         return _failed(job, f"{job.source}: {type(error).__name__}: {error}", watch)
     record = _head(job, result.status, result.reason)
-    record["output"] = None if options.aligned else str(job.photo)
+    record["output"] = None if options.restore.aligned else str(job.photo)
     record |= photo_record(result, face_files)
     record["notes"] += notes
     if watch is not None:
@@ -121,12 +107,12 @@ def _write(
         write_photo(job.crop(number), face.crop)
         both = np.concatenate([face.crop, face.restored], axis=1)
         write_photo(job.comparison(number), both, label if face.changed else None)
-        if options.aligned:
+        if options.restore.aligned:
             notes = result.save(job.restored(number), options.write, ai_label=options.ai_label)
         else:
             write_photo(job.restored(number), face.restored, label if face.changed else None)
         files[index] = str(job.restored(number))
-    if not options.aligned:
+    if not options.restore.aligned:
         notes = result.save(job.photo, options.write, ai_label=options.ai_label)
     return files, notes
 

@@ -9,10 +9,10 @@ from tempfile import mkdtemp
 from typing import Any
 
 from restore.errors import MissingExtraError, RestoreError
-from restore.pipeline.options import TrustOptions
+from restore.pipeline.options import Fidelity, RestoreOptions, TrustOptions
 from restore.pipeline.restorer import Restorer
 from restore.report.page import HONEST, page_file
-from restore.ui.open_photo import OpenPhoto, Wishes, open_photo, restore_open, save_restored
+from restore.ui.open_photo import OpenPhoto, open_photo, restore_open, save_restored
 from restore.ui.privacy import silence_reports
 from restore.ui.view import NOTHING, SIZES, faces_view, good_news, photo_view, problem
 
@@ -137,17 +137,22 @@ def _own_file(name: str) -> str:
     return resources.files("restore.ui").joinpath(name).read_text("utf-8")
 
 
-def _wishes(values: Sequence[Any], scale: float, all_faces: bool, found: int) -> Wishes:
-    fidelity, auto, guard, gentle, keep_good, grain, chosen = values
-    kept = range(found) if all_faces else [int(name.split()[-1]) - 1 for name in chosen or ()]
-    return Wishes(
-        "auto" if auto else float(fidelity),
-        TrustOptions(
-            identity=guard, gentle=gentle, keep_good=keep_good, grain="match" if grain else "off"
-        ),
-        float(scale),
-        frozenset(range(found)) - frozenset(kept),
+def _options(values: Sequence[Any], scale: float, has_dial: bool) -> RestoreOptions:
+    """The options that the controls say; see `_dials` for their order."""
+    fidelity, auto, guard, gentle, keep_good, grain = values[:6]
+    trust = TrustOptions(
+        identity=guard, gentle=gentle, keep_good=keep_good, grain="match" if grain else "off"
     )
+    dial: Fidelity = None
+    if has_dial:
+        dial = "auto" if auto else float(fidelity)
+    return RestoreOptions(scale=float(scale), fidelity=dial, trust=trust)
+
+
+def _left_out(chosen: Sequence[str] | None, found: int) -> frozenset[int]:
+    """Numbers of the faces, from 0, that are not among the names chosen."""
+    kept = {int(name.split()[-1]) - 1 for name in chosen or ()}
+    return frozenset(range(found)) - kept
 
 
 class _Handlers:
@@ -191,8 +196,9 @@ class _Handlers:
             return problem("there is no photo to save; drop one first"), None
 
         def work() -> tuple[Any, ...]:
-            wishes = self._wishes(opened, values, scale, all_faces=False)
-            _, result = restore_open(self.restorer, opened, wishes)
+            options = _options(values, scale, self.restorer.runtime.supports_fidelity)
+            without = _left_out(values[-1], len(opened.found or ()))
+            _, result = restore_open(self.restorer, opened, options, without)
             # A folder of its own: two photos of one name do not meet.
             folder = Path(mkdtemp(dir=self.folder))
             path, notes = save_restored(opened, result, folder, label)
@@ -211,17 +217,10 @@ class _Handlers:
 
         # Small photos are shown enlarged, as they will be saved: the network's detail is seen.
         scale = min(2.0, max(1.0, SIZES.photo_side / max(opened.photo.size)))
-        wishes = self._wishes(opened, values, scale, all_faces)
-        opened, result = restore_open(self.restorer, opened, wishes, tell)
+        options = _options(values, scale, self.restorer.runtime.supports_fidelity)
+        without = () if all_faces else _left_out(values[-1], len(opened.found or ()))
+        opened, result = restore_open(self.restorer, opened, options, without, tell)
         return opened, "", photo_view(opened, result), faces_view(opened, result)
-
-    def _wishes(
-        self, opened: OpenPhoto, values: Sequence[Any], scale: float, all_faces: bool
-    ) -> Wishes:
-        wishes = _wishes(values, scale, all_faces, len(opened.found or ()))
-        if self.restorer.runtime.supports_fidelity:
-            return wishes
-        return Wishes(None, wishes.trust, wishes.scale, wishes.without)
 
     def _told(self, work: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
         """What `work` returns; (None, message, "", "") where it fails."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import pytest
+from restore.data.prepare.__main__ import main
 
 from restore.data.face_dataset import FaceDataset, read_record, template_landmarks
-from restore.data.prepare.__main__ import main
 from restore.data.prepare.crops import (
     FaceTools,
     PrepareSettings,

@@ -10,6 +10,7 @@ import pytest
 
 from restore.errors import CancelledError
 from restore.pipeline.names import plan_jobs
+from restore.pipeline.options import RestoreOptions
 from restore.pipeline.overlap import WorkingAhead, run_overlapped
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.run import RunOptions, run_jobs
@@ -48,7 +49,9 @@ def steady(record):
 
 @pytest.mark.parametrize("ahead", [1, 2, 5])
 def test_equal_to_one_by_one(folder, tmp_path, ahead):
-    options = RunOptions(scale=1.5, ai_label=False)  # the label holds the time of day
+    options = RunOptions(
+        RestoreOptions(scale=1.5), ai_label=False
+    )  # the label holds the time of day
     plain = list(run_jobs(restorer(), jobs_of(folder, tmp_path / "a"), options))
     found = list(run_overlapped(restorer(), jobs_of(folder, tmp_path / "b"), options, ahead=ahead))
     assert [o.status for o in plain].count("error") == 1
@@ -67,7 +70,7 @@ class Counting:
     def __init__(self):
         self.started, self.lock, self.cancelled = [], threading.Lock(), []
 
-    def restore(self, photo, cancel, slow=0.0):
+    def restore(self, photo, options, cancel, slow=0.0):
         with self.lock:
             self.started.append(photo)
         end = time.monotonic() + slow
@@ -84,7 +87,7 @@ def test_no_more_than_asked_are_in_work():
     working = WorkingAhead(counting, range(9), 3)
     assert counting.started == []
     for i in range(9):
-        assert working.restore(i) == f"restored {i}"
+        assert working.restore(i, RestoreOptions()) == f"restored {i}"
         time.sleep(0.01)
         assert len(counting.started) <= min(9, i + 1 + 3)
     assert counting.started == list(range(9))
@@ -93,23 +96,23 @@ def test_no_more_than_asked_are_in_work():
 
 def test_another_order_is_refused():
     working = WorkingAhead(Counting(), "abc", 2)
-    working.restore("a")
+    working.restore("a", RestoreOptions())
     with pytest.raises(ValueError, match="which comes first"):
-        working.restore("c")
+        working.restore("c", RestoreOptions())
     working.close()
 
 
 def test_closing_cancels_what_is_in_work():
     slow = Counting()
     working = WorkingAhead(slow, range(4), 2)
-    working._start({"slow": 60.0})
+    working._start(RestoreOptions(), {"slow": 60.0})
     working.close()
     assert set(slow.cancelled) == set(slow.started) != set()
 
 
 def test_an_interruption_leaves_whole_photos(folder, tmp_path):
     jobs = jobs_of(folder, tmp_path / "out")
-    run = run_overlapped(restorer(), jobs, RunOptions(scale=1), ahead=3)
+    run = run_overlapped(restorer(), jobs, RunOptions(RestoreOptions(scale=1)), ahead=3)
     done = [next(run), next(run)]
     run.close()  # what an exception in the caller's loop does
     assert [o.job.source.name for o in done] == ["0.png", "1.png"]

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from restore.cli import main
+from restore.commands.tree import main
 from restore.errors import InputError, OptionError
 from restore.pipeline.guard import FIDELITIES, IdentityGuard, choose_by_references, load_references
 from restore.pipeline.restorer import Restorer

@@ -10,8 +10,10 @@ from PIL import Image
 
 import restore
 from restore.errors import InputError, OptionError, RestoreError
+from restore.faces.face import Face
 from restore.images.metadata import Metadata
 from restore.images.photo import Photo
+from restore.pipeline.options import RestoreOptions
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.results import FaceChoice
 from tests.pipeline.fakes import BrightSquareDetector, FixedDetector, InvertRuntime, face_at
@@ -209,10 +211,34 @@ def test_fidelity_is_checked_and_used():
     assert one_face(fidelity=False).restore(photo).status == "restored"
 
 
-@pytest.mark.parametrize("scale", [0, -1, float("nan"), 1e9])
+@pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf"), "2", None, True])
 def test_impossible_scales(scale):
-    with pytest.raises(InputError, match="scale"):
+    with pytest.raises(OptionError, match=r"scale is .*; expected a number above 0"):
         one_face().restore(smooth(83, 101), scale=scale)
+
+
+def test_a_scale_that_makes_too_many_pixels():
+    with pytest.raises(InputError, match="choose a smaller scale"):
+        one_face().restore(smooth(83, 101), scale=1e9)
+
+
+def test_faces_found_elsewhere_are_taken_and_nothing_is_looked_for():
+    restorer = one_face()
+    photo = smooth(83, 101)
+    (found,) = restorer.restore(photo, scale=1).faces
+    restorer.detector = None
+    face = Face(found.box, found.landmarks, found.score)
+    given = restorer.restore(photo, RestoreOptions(scale=1), faces=[face])
+    np.testing.assert_array_equal(given.image, one_face().restore(photo, scale=1).image)
+    assert restorer.restore(photo, faces=[], scale=1).status == "no_face"
+
+
+def test_keywords_stand_above_options_and_unknown_ones_are_named():
+    restorer = one_face()
+    options = RestoreOptions(scale=1, fidelity=0.5)
+    assert restorer.restore(smooth(83, 101), options, scale=2).image.shape == (166, 202, 3)
+    with pytest.raises(OptionError, match=r"scales: no option of a restoration; expected one of"):
+        restorer.restore(smooth(83, 101), scales=2)
 
 
 def test_inputs_of_every_kind(tmp_path):
@@ -272,7 +298,7 @@ def test_the_light_core_imports_no_torch_at_module_level():
     for path in [
         *(root / "pipeline").glob("*.py"),
         *(root / "images").glob("*.py"),
-        root / "cli.py",
+        *(root / "commands").glob("*.py"),
     ]:
         for node in ast.parse(path.read_text("utf-8")).body:
             names = [alias.name for alias in getattr(node, "names", [])]

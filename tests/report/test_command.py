@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from restore.cli import main
+from restore.commands.tree import main
 from restore.images.ai_label import AI_COMPOSITE
 from restore.images.files import read_photo
 from restore.images.xmp import digital_source_type
@@ -22,7 +22,7 @@ from tests.report.test_page import Checker, records
 def photos(monkeypatch, tmp_path):
     """A folder of photos, and a command line that gets a fake restorer."""
 
-    def load(*arguments, **options):
+    def load(options):
         return Restorer(InvertRuntime(poison=200), FixedDetector(face_at(50, 40, 60)))
 
     monkeypatch.setattr("restore.pipeline.restorer.load_restorer", load)

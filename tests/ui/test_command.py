@@ -4,17 +4,17 @@ import sys
 
 import pytest
 
-from restore.cli import main
+from restore.commands.tree import main, verb_parser
 from restore.errors import MissingExtraError
-from restore.ui.__main__ import _parser
 from restore.ui.page import import_gradio
 
 
 def test_its_flags_are_frozen():
-    flags = {flag for action in _parser()._actions for flag in action.option_strings}
+    flags = {flag for action in verb_parser("ui")._actions for flag in action.option_strings}
     assert flags == {
         "-h", "--help", "--port", "--no-browser", "--model", "--device", "--backend", "--threads",
-        "--detector",
+        "--detector", "--precision", "--identity-network", "--bg_upsampler", "--bg_tile",
+        "--download",
     }  # fmt: skip
 
 

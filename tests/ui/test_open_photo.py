@@ -9,9 +9,9 @@ from restore.errors import InputError
 from restore.images.ai_label import AI_COMPOSITE
 from restore.images.files import read_photo
 from restore.images.xmp import digital_source_type
-from restore.pipeline.options import TrustOptions
+from restore.pipeline.options import RestoreOptions, TrustOptions
 from restore.report.section import spoken
-from restore.ui.open_photo import Wishes, open_photo, restore_open, save_restored
+from restore.ui.open_photo import open_photo, restore_open, save_restored
 from restore.ui.privacy import POLICY, LocalOnly
 from restore.ui.view import faces_view, photo_view, problem
 from tests.ui.parts import restorer_with_two_faces, save_photo
@@ -22,9 +22,11 @@ PLAIN = TrustOptions(identity="off", gentle=False, keep_good=False)
 def test_faces_are_found_once_and_the_network_runs_again(tmp_path):
     restorer = restorer_with_two_faces()
     opened = open_photo(save_photo(tmp_path / "a.jpg"))
-    opened, first = restore_open(restorer, opened, Wishes(trust=PLAIN))
+    opened, first = restore_open(restorer, opened, RestoreOptions(scale=1, trust=PLAIN))
     assert [face.changed for face in first.faces] == [True, True]
-    opened, second = restore_open(restorer, opened, Wishes(0.5, PLAIN))
+    opened, second = restore_open(
+        restorer, opened, RestoreOptions(scale=1, fidelity=0.5, trust=PLAIN)
+    )
     assert restorer.detector.looks == 1
     assert restorer.runtime.dials == [[1.0, 1.0], [0.5, 0.5]]
     assert not np.array_equal(first.image, second.image)
@@ -36,20 +38,20 @@ def test_faces_are_found_once_and_the_network_runs_again(tmp_path):
 def test_faces_that_are_not_wished_for_stay(tmp_path):
     restorer = restorer_with_two_faces()
     opened = open_photo(save_photo(tmp_path / "a.jpg"))
-    wishes = Wishes(trust=PLAIN, without=frozenset([0]))
+    wishes = RestoreOptions(scale=1, trust=PLAIN)
     for _ in range(2):  # at the first look and later
-        opened, result = restore_open(restorer, opened, wishes)
+        opened, result = restore_open(restorer, opened, wishes, {0})
         assert result.faces[0].status == "skipped"
         assert [face.changed for face in result.faces] == [False, True]
         assert np.array_equal(result.image[40:80, 40:80], opened.photo.pixels[40:80, 40:80])
-    opened, result = restore_open(restorer, opened, Wishes(without=frozenset([0, 1])))
+    opened, result = restore_open(restorer, opened, RestoreOptions(scale=1), {0, 1})
     assert np.array_equal(result.image, opened.photo.pixels)
 
 
 def test_what_is_saved_has_the_metadata_and_the_label(tmp_path):
     restorer = restorer_with_two_faces()
     opened = open_photo(save_photo(tmp_path / "a.jpg"))
-    opened, result = restore_open(restorer, opened, Wishes(trust=PLAIN, scale=2))
+    opened, result = restore_open(restorer, opened, RestoreOptions(trust=PLAIN, scale=2))
     path, notes = save_restored(opened, result, tmp_path)
     assert (path.name, notes) == ("a_restored.jpg", ())
     saved = read_photo(path)
@@ -63,7 +65,9 @@ def test_what_is_saved_has_the_metadata_and_the_label(tmp_path):
 
 def test_the_view_shows_boxes_statuses_and_escapes(tmp_path):
     opened = open_photo(save_photo(tmp_path / "<b>a.jpg"))
-    opened, result = restore_open(restorer_with_two_faces(), opened, Wishes(trust=PLAIN))
+    opened, result = restore_open(
+        restorer_with_two_faces(), opened, RestoreOptions(scale=1, trust=PLAIN)
+    )
     html = photo_view(opened, result) + faces_view(opened, result)
     assert html.count('class="tag"') == 2
     assert "hidden" not in html

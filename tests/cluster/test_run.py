@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import restore
-from restore.cluster.__main__ import main
 from restore.cluster.run import PhotoWorker, Prefix, WorkerOptions, failures, plan_batch
+from restore.commands.tree import run_verb
 from restore.errors import InputError
+from restore.pipeline.options import RestoreOptions
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.run import RunOptions
 from tests.pipeline.fakes import BrightSquareDetector, InvertRuntime
@@ -95,10 +96,10 @@ def test_plan_names_and_resumes(photos, tmp_path):
 def test_one_worker_does_what_the_command_line_does(photos, memory, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "restore.pipeline.restorer.load_restorer",
-        lambda *_, **__: Restorer(InvertRuntime(64), BrightSquareDetector()),
+        lambda options: Restorer(InvertRuntime(64), BrightSquareDetector()),
     )
     target = Prefix(f"{memory}/out")
-    run = RunOptions(scale=1, ai_label=False)
+    run = RunOptions(RestoreOptions(scale=1), ai_label=False)
     worker = PhotoWorker(WorkerOptions(Prefix(str(photos)), target, crops=True, run=run))
     plan = plan_batch(Prefix(str(photos)), target)
     records = [json.loads(worker(row)["record"]) for row in plan.todo]
@@ -120,7 +121,7 @@ def test_one_worker_does_what_the_command_line_does(photos, memory, tmp_path, mo
 
 
 def test_a_photo_that_vanished_is_a_record(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("restore.pipeline.restorer.load_restorer", lambda *_, **__: None)
+    monkeypatch.setattr("restore.pipeline.restorer.load_restorer", lambda options: None)
     source, target = Prefix(str(photos)), Prefix(str(tmp_path / "out"))
     plan = plan_batch(source, target)
     (photos / "a.png").unlink()
@@ -140,7 +141,8 @@ def test_a_photo_that_vanished_is_a_record(photos, tmp_path, monkeypatch):
     ],
 )
 def test_bad_requests_are_one_line(tmp_path, capsys, extra, said):
-    assert main(["-i", str(tmp_path / "gone"), "-o", str(tmp_path / "out"), *extra]) == 2
+    words = ["-i", str(tmp_path / "gone"), "-o", str(tmp_path / "out"), *extra]
+    assert run_verb("cluster", words) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
@@ -155,7 +157,7 @@ def test_on_ray(tmp_path):
     (source / "snapshot.jpg").write_bytes((samples / "snapshot.jpg").read_bytes())
     (source / "broken.jpg").write_bytes(b"no picture")
     command = [
-        sys.executable, "-m", "restore.batch", "-i", str(source), "-o", str(tmp_path / "out"),
+        sys.executable, "-m", "restore", "cluster", "-i", str(source), "-o", str(tmp_path / "out"),
         "-s", "1", "--workers", "1", "--quiet",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(samples.parent)}

@@ -1,4 +1,4 @@
-"""`python -m restore.data.prepare INPUT... --out SET.lmdb`: the command line of the preparation."""
+"""`restore prepare`: photos, tars of photos, or aligned crops into a training set."""
 
 from __future__ import annotations
 
@@ -6,22 +6,16 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import fields
 
+from restore.commands.tree import GOOD
 from restore.data.prepare.crops import PrepareSettings, load_face_tools
-from restore.data.prepare.run import prepare
-from restore.errors import RestoreError
 
 DEFAULTS = PrepareSettings()
 
 
-def build_parser() -> argparse.ArgumentParser:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments; filters are explained in `PrepareSettings`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m restore.data.prepare",
-        description="Photos, tars of photos, or aligned crops into an LMDB that BasicSR reads too.",
-    )
     add = parser.add_argument
     add("inputs", nargs="+", help="folders, tars or single photos")
     add("--out", required=True, help="NAME.lmdb, or a folder for plain files")
@@ -49,28 +43,22 @@ def build_parser() -> argparse.ArgumentParser:
         add(f"--{name.replace('_', '-')}", type=float, default=getattr(DEFAULTS, name), help=text)
     add("--workers", type=int, default=os.cpu_count() or 1, help="threads")
     add("--limit", type=int, default=None, help="stop after this many photos")
-    return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; 0, or 1 with one line that says what is wrong."""
+def run(arguments: argparse.Namespace) -> int:
+    """Prepare the set, and print what became of it."""
+    from restore.data.prepare.run import prepare
+
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    given = vars(build_parser().parse_args(arguments))
+    given = vars(arguments)
     detector = given["detector"] or ("none" if given["aligned"] else "default")
     given["detector"] = None if detector == "none" else detector
     for name in ("centre", "in_centre"):
         given[name] = tuple(given[name])
-    try:
-        settings = PrepareSettings(**{f.name: given[f.name] for f in fields(PrepareSettings)})
-        tools = load_face_tools(settings.detector)
-        print(prepare(
-            given["inputs"], given["out"], settings, tools, given["workers"], given["limit"]
-        ))  # fmt: skip
-    except RestoreError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    settings = PrepareSettings(**{f.name: given[f.name] for f in fields(PrepareSettings)})
+    tools = load_face_tools(settings.detector)
+    report = prepare(
+        given["inputs"], given["out"], settings, tools, given["workers"], given["limit"]
+    )
+    print(report)
+    return GOOD
