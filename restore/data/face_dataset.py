@@ -85,7 +85,7 @@ def read_record(data: bytes) -> FaceRecord:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"is no face record ({type(error).__name__}: {error}); "
-            "prepare the set again with python -m restore.data.prepare"
+            "prepare the set again with restore prepare"
         ) from error
     return record
 
@@ -158,7 +158,7 @@ def read_component_file(
         if entry is None:
             raise InputError(
                 f"{path} has no entry for the crop {key!r}; it fits FFHQ's names (00012.png) "
-                "alone. Prepare the set with python -m restore.data.prepare, without component_path"
+                "alone. Prepare the set with restore prepare, without component_path"
             )
         boxes[key] = _boxes(entry, eye_enlarge_ratio)
     return boxes

@@ -70,7 +70,7 @@ class FaceDatasetOptions:
     crop_components: bool = False
     component_path: str | None = None
     """GFPGAN's .pth of component boxes, by number of the file name; records of the store when not
-    given (`python -m restore.data.prepare` writes them)."""
+    given (`restore prepare` writes them)."""
     eye_enlarge_ratio: float = 1.4
 
     use_shuffle: bool = True

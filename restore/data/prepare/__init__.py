@@ -1,1 +1,1 @@
-"""`python -m restore.data.prepare`: photos, tars or aligned crops into a training set."""
+"""`restore prepare`: photos, tars or aligned crops into a training set."""
