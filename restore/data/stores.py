@@ -23,9 +23,21 @@ def decode_rgb(data: bytes) -> np.ndarray:
     """RGB uint8 [h,w,3] of an image file's bytes; raises InputError for damaged ones."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return np.array(image.convert("RGB"))
+            return _eight_bit(image)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise InputError(f"cannot be decoded: {error}") from error
+
+
+def _eight_bit(image: Image.Image) -> np.ndarray:
+    """RGB uint8 [h,w,3]. 16-bit gray is scaled: Pillow's own conversion cuts it off at 255."""
+    if image.mode.startswith("I"):
+        gray = np.asarray(image, np.int64)
+        if gray.size and not 0 <= gray.min() <= gray.max() <= 65535:
+            raise ValueError(f"{image.mode} pixels in {gray.min()}..{gray.max()}; expected 16 bits")
+        return np.repeat(((gray * 255 + 32767) // 65535).astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode == "F":
+        raise ValueError("float pixels; expected 8 or 16 bits")
+    return np.array(image.convert("RGB"))
 
 
 def encode_image(pixels: np.ndarray, kind: str = "png", quality: int = 95, level: int = 1) -> bytes:

@@ -1,8 +1,12 @@
+"""Stores of crops: every kind gives the same pixels; 16 bits; what is refused."""
+
+import io
 import pickle
 import tarfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from restore.data.face_dataset import read_record
 from restore.data.stores import (
@@ -154,3 +158,18 @@ def test_encodings():
     flat = np.full((16, 16, 3), (200, 100, 50), np.uint8)
     for kind in ("png", "webp", "jpg"):
         assert np.abs(decode_rgb(encode_image(flat, kind)).astype(int) - flat).max() <= 4
+
+
+def test_16_bit_gray_crops_are_scaled_not_cut_off():
+    ramp = np.linspace(0, 65535, 64 * 64).astype(np.uint16).reshape(64, 64)
+    out = io.BytesIO()
+    Image.fromarray(ramp).save(out, "PNG")
+    found = decode_rgb(out.getvalue())
+    np.testing.assert_array_equal(found, np.repeat(np.round(ramp / 257)[:, :, None], 3, axis=2))
+
+
+def test_float_crops_are_refused_by_name():
+    out = io.BytesIO()
+    Image.fromarray(np.ones((8, 8), np.float32)).save(out, "TIFF")
+    with pytest.raises(InputError, match="float pixels; expected 8 or 16 bits"):
+        decode_rgb(out.getvalue())
