@@ -23,7 +23,7 @@ from restore.benchmarks.protocol_tables import markdown
 from restore.checkpoints.load import load_network
 from restore.degradation.degrade import degrade
 from restore.errors import InputError
-from restore.latents.sheets import grid_sheet
+from restore.images.contact_sheet import grid_sheet
 from restore.losses.feature_files import load_feature_network, load_lpips_heads
 from restore.metrics.lpips import lpips_measure
 from restore.metrics.psnr_ssim import psnr

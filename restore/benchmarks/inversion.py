@@ -19,16 +19,20 @@ from torch import Tensor
 from restore.benchmarks.protocol import open_faces
 from restore.benchmarks.protocol_metrics import WEIGHT_FILES
 from restore.errors import InputError
+from restore.images.contact_sheet import grid_sheet
 from restore.latents.codes import Codes, paint_codes
-from restore.latents.encoder_start import encoder_start
 from restore.latents.generate import load_generator, to_uint8
-from restore.latents.invert import InvertOptions, invert
-from restore.latents.objective import Target
-from restore.latents.photos import framed_face
-from restore.latents.pivotal import TuneOptions, tune
-from restore.latents.sheets import grid_sheet
+from restore.latents.invert import (
+    SPACES,
+    InvertOptions,
+    Target,
+    TuneOptions,
+    invert,
+    mean_start,
+    tune,
+)
+from restore.latents.photos import encoder_start, framed_face
 from restore.latents.spaces import Generator, WStatistics, measure_w
-from restore.latents.variables import SPACES, mean_start
 from restore.losses.feature_files import load_lpips_heads
 from restore.metrics.psnr_ssim import psnr
 from restore.networks.identity import identity_cosine

@@ -24,8 +24,8 @@ from restore.checkpoints.prior_heads_file import load_prior_heads
 from restore.data.frame import to_ffhq_frame
 from restore.data.stores import open_store
 from restore.errors import InputError
+from restore.images.contact_sheet import grid_sheet
 from restore.latents.generate import generate_faces, load_generator, render, to_uint8
-from restore.latents.sheets import grid_sheet
 from restore.latents.spaces import (
     Generator,
     level_rows,

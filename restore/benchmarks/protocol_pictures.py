@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from restore.benchmarks.protocol_tables import PARAMETERS
-from restore.latents.sheets import grid_sheet
+from restore.images.contact_sheet import grid_sheet
 
 _CELL = 256
 _PANEL, _EDGE = 320, 44

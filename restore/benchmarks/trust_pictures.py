@@ -19,11 +19,11 @@ from PIL import Image
 from restore.benchmarks.cover import cover
 from restore.benchmarks.trust_faces import uint8_crops
 from restore.degradation.degrade import degrade
+from restore.images.contact_sheet import grid_sheet
 from restore.latents.generate import generate_faces, load_generator
-from restore.latents.scenes import group
-from restore.latents.sheets import grid_sheet
 from restore.pipeline.options import TrustOptions
 from restore.pipeline.restorer import Restorer
+from tools.samples import group
 
 SIDE = 512
 SHOWN = 228

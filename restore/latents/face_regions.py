@@ -1,14 +1,20 @@
-"""Regions of a face in the FFHQ frame: eyes, brows, nose, mouth, skin, hair, background."""
+"""Regions of a face (eyes, nose, hair ...), and how locally channels of S act on them."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
+from restore.errors import InputError
 from restore.geometry import FFHQ_512, similarity
+from restore.latents.codes import free_styles, paint
+from restore.latents.spaces import Generator, style_layers
 from restore.networks.identity import align_to_network
 
 FRAME = 512  # px of the frame that mesh points are given in
@@ -93,10 +99,8 @@ def _drawn(points: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, dict[str,
 
 
 def _polygon(corners: np.ndarray) -> np.ndarray:
-    mask = np.zeros((FRAME, FRAME), np.float32)
     hull = cv2.convexHull(np.round(corners).astype(np.int32))
-    cv2.fillPoly(mask, [hull], 1.0)
-    return mask
+    return np.asarray(cv2.fillPoly(np.zeros((FRAME, FRAME), np.float32), [hull], 1.0))
 
 
 def _grown(mask: np.ndarray, radius: int) -> np.ndarray:
@@ -105,21 +109,106 @@ def _grown(mask: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _ellipse(centre: tuple[float, float], half: tuple[float, float]) -> np.ndarray:
+    middle, axes = ((round(x), round(y)) for x, y in (centre, half))
     mask = np.zeros((FRAME, FRAME), np.float32)
-    middle = (round(centre[0]), round(centre[1]))
-    cv2.ellipse(mask, middle, (round(half[0]), round(half[1])), 0, 0, 360, 1.0, -1)
-    return mask
+    return np.asarray(cv2.ellipse(mask, middle, axes, 0, 0, 360, 1.0, -1))
 
 
-def patches(images: Tensor, centres: Tensor, radius: Tensor, count: int = 9) -> Tensor:
-    """Square samples [n,m,3,count,count] of images [n,3,s,s] around centres [n,m,2] (512 px).
+@dataclass(frozen=True)
+class StyleChannel:
+    """One number of S. `share`: how much of its effect lies in `region`, 0..1.
 
-    `radius` [n]: half the side in 512 px, one for each face. Beyond the border the edge repeats.
+    `effect`: root of the summed squared change of the image's pixels ([-1,1]) for one standard
+    deviation of the channel, mean over faces. `std`: that deviation.
     """
-    n, m = centres.shape[:2]
-    line = torch.linspace(-1, 1, count, device=images.device)
-    steps = torch.stack(torch.meshgrid(line, line, indexing="ij")[::-1], -1)  # [c,c,2] as x, y
-    places = centres[:, :, None, None] + steps * radius[:, None, None, None, None]
-    grid = ((places + 0.5) * 2 / FRAME - 1).to(images).reshape(n, m * count, count, 2)
-    found = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    return found.reshape(n, 3, m, count, count).transpose(1, 2)
+
+    layer: int
+    channel: int
+    name: str
+    region: str
+    share: float
+    effect: float
+    std: float
+
+
+def region_energies(
+    generator: Generator,
+    w: Tensor,
+    size: int,
+    mesh: nn.Module | None = None,
+    probes: int = 4,
+    seed: int = 0,
+    show_progress: bool = False,
+) -> Tensor:
+    """Squared change of the pixels in each region for a unit of each channel: [r, sum c].
+
+    Mean over the faces of codes w [n,w_dim] painted at `size`. For random signs v on the pixels of
+    a region, E[(d<v,image>/ds)²] is the sum of (dpixel/ds)² over it (Hutchinson), so a few
+    backward passes serve all channels at once: StyleSpace's (Wu et al. 2021) gradient maps without
+    a pass for each channel. Rows are `REGIONS`; `mesh` finds them on each face, None takes the
+    mean face's.
+    """
+    if len(w) == 0:
+        raise InputError("no codes to look at; give one or more")
+    draws = torch.Generator().manual_seed(seed)
+    total = w.new_zeros(len(REGIONS), sum(generator.style_sizes))
+    for code in tqdm(w, desc="faces", disable=not show_progress):
+        styles = free_styles(generator, code)
+        image = paint(generator, styles, size)
+        points = None
+        if mesh is not None:
+            found, presence = mesh_points(mesh, image.detach())
+            points = found[0].numpy() if float(presence) > 0 else None
+        masks = region_masks(size, points)
+        energies = torch.zeros_like(total)
+        for i, region in enumerate(REGIONS):
+            weight = torch.from_numpy(np.sqrt(masks[region]))
+            for _ in range(probes):
+                signs = torch.randint(0, 2, image.shape, generator=draws).to(image) * 2 - 1
+                slopes = torch.autograd.grad(
+                    (image * signs * weight).sum(), styles, retain_graph=True
+                )
+                energies[i] += torch.cat([g[0] for g in slopes]).square() / probes
+        total += energies
+    return total / len(w)
+
+
+def rank_channels(
+    generator: Generator, energies: Tensor, deviations: Sequence[Tensor], least_effect: float = 0.25
+) -> dict[str, list[StyleChannel]]:
+    """The channels of each region, the most local ones first.
+
+    A channel belongs to the region that holds the largest part of its energy. Channels whose
+    effect is under `least_effect` times the median of all do nothing to be seen and are left out.
+    """
+    std = torch.cat(list(deviations))
+    if energies.shape != (len(REGIONS), len(std)):
+        raise InputError(f"energies are {list(energies.shape)}; expected regions x channels")
+    total = energies.sum(0)
+    effect = total.sqrt() * std
+    share, best = (energies / total.clamp_min(1e-20)).max(0)
+    seen = effect >= least_effect * effect.median()
+    ranked: dict[str, list[StyleChannel]] = {region: [] for region in REGIONS}
+    places = [
+        (i, c, f"{layer.name}[{c}]")
+        for i, layer in enumerate(style_layers(generator))
+        for c in range(layer.channels)
+    ]
+    for index in share.argsort(descending=True).tolist():
+        if bool(seen[index]):
+            region = REGIONS[int(best[index])]
+            layer, channel, name = places[index]
+            local, visible, deviation = (float(x[index]) for x in (share, effect, std))
+            found = StyleChannel(layer, channel, name, region, local, visible, deviation)
+            ranked[region].append(found)
+    return ranked
+
+
+def move_channels(styles: Sequence[Tensor], steps: Mapping[tuple[int, int], float]) -> list[Tensor]:
+    """S with numbers added: `steps` maps (layer, channel) to what is added to [n,c]."""
+    moved = [style.clone() for style in styles]
+    for (layer, channel), step in steps.items():
+        if not (0 <= layer < len(moved) and 0 <= channel < moved[layer].shape[1]):
+            raise InputError(f"S has no layer {layer} with a channel {channel}")
+        moved[layer][:, channel] += step
+    return moved

@@ -15,23 +15,86 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from restore.degradation.blur import blur
+from restore.degradation.canvas import full_canvas
+from restore.degradation.jpeg import jpeg
+from restore.degradation.kernels import gaussian_kernels
+from restore.degradation.resize import resize_each
 from restore.errors import InputError
 from restore.images.ai_label import AI_MADE
 from restore.images.metadata import Metadata
 from restore.images.xmp import set_source_type
 from restore.latents.codes import Codes, paint_codes
-from restore.latents.invert import InvertOptions, invert
-from restore.latents.objective import Target, Weights
-from restore.latents.soft_degradation import SoftDegradation, painted_size
-from restore.latents.spaces import Generator, WStatistics, z_of_seeds, z_to_w_plus
+from restore.latents.invert import InvertOptions, MatchWeights, Target, invert
+from restore.latents.spaces import Generator, WStatistics, seeds_to_w_plus
 from restore.metrics.psnr_ssim import psnr
+
+
+@dataclass(frozen=True)
+class SoftDegradation:
+    """What lies between a good face and the picture at hand.
+
+    `size`: px of a side of the small picture. `blur_sigma`: px of the small picture, 0 none.
+    `jpeg_quality`: 1..100 of the small picture, None for none. `gray`: the small picture is gray.
+    """
+
+    size: int
+    blur_sigma: float = 0.0
+    jpeg_quality: int | None = None
+    gray: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size < 4:
+            raise InputError(f"a small picture of {self.size} px holds no face; expected 4 or more")
+        if not 0 <= self.blur_sigma <= self.size:
+            raise InputError(f"blur {self.blur_sigma} px; expected 0 to {self.size}")
+        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
+            raise InputError(f"JPEG quality {self.jpeg_quality}; expected 1 to 100")
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """[n,3,s,s] RGB in about [-1,1] -> [n,3,size,size], differentiable."""
+        if images.shape[-1] < self.size:
+            raise InputError(
+                f"pictures of {images.shape[-1]} px cannot be degraded to {self.size} px; paint "
+                "them larger"
+            )
+        canvas = full_canvas((images.clamp(-1, 1) + 1) / 2)
+        sigma = self.blur_sigma * images.shape[-1] / self.size
+        if sigma > 0.1:
+            # three deviations on each side, as far as the picture's mirror image reaches
+            radius = min(round(3 * sigma) + 1, images.shape[-1] - 1)
+            each = torch.full((len(images),), sigma, device=images.device)
+            zero = torch.zeros_like(each)
+            canvas = blur(canvas, gaussian_kernels(2 * radius + 1, each, each, zero))
+        if images.shape[-1] != self.size:
+            canvas = resize_each(
+                canvas, [(self.size, self.size)] * len(images), ["area"] * len(images)
+            )
+        if self.gray:
+            luma = canvas.pixels.new_tensor([0.299, 0.587, 0.114])[:, None, None]
+            gray = (canvas.pixels * luma).sum(1, keepdim=True)
+            canvas = canvas.with_pixels(gray.expand_as(canvas.pixels))
+        if self.jpeg_quality is not None:
+            quality = np.full(len(images), self.jpeg_quality)
+            canvas = jpeg(canvas, quality, differentiable=True)
+        return canvas.pixels * 2 - 1
+
+
+def painted_size(full: int, small: int) -> int:
+    """Px to paint for a small picture: the smallest whole part of the full size that has at least
+    two pixels under each of its own (64 or more), so that its grid does not show."""
+    size = full
+    while size // 2 >= max(2 * small, 64):
+        size //= 2
+    return size
+
 
 LABEL = "IMAGINED - not the person"
 SENTENCE = (
     "Imagined by a face generator: one of many faces that the picture could be of. It is not the "
     "person and identifies nobody."
 )
-PLAUSIBLE = Weights(pyramid=4.0, features=0.0, plausible=0.1, together=0.2)
+PLAUSIBLE = MatchWeights(pyramid=4.0, features=0.0, plausible=0.1, together=0.2)
 """Codes are held close to those of the mapping: far from it, anything fits a few pixels."""
 
 
@@ -72,17 +135,15 @@ def imagine(
     options = options or default_options(steps=120, half=False)
     size = painted_size(generator.out_size, degradation.size)
     target = Target(small, mask, through=degradation)
-    for number, seed in enumerate(seeds):
-        start = z_to_w_plus(generator, z_of_seeds(generator, [seed]), truncation).contiguous()
-        label = f"face {number + 1} of {len(seeds)}" if progress else None
-        found = invert(
-            generator, [target], "w_plus", start, statistics, options, None, label, size
-        )  # fmt: skip
-        with torch.no_grad():
-            again = degradation(paint_codes(generator, found.codes, size))
-            match = float(psnr(_bytes(again), _bytes(small), mask))
-            distance = float(statistics.distance(found.codes.w_plus).mean())
-        yield Imagined(seed, found.codes, match, distance)
+    for number, seed in enumerate(seeds, 1):
+        start = seeds_to_w_plus(generator, [seed], truncation).contiguous()
+        bar = f"face {number} of {len(seeds)}" if progress else None
+        codes = invert(
+            generator, [target], "w_plus", start, statistics, options, None, bar, size
+        ).codes
+        again = degradation(paint_codes(generator, codes, size))
+        match = float(psnr(_rounded(again), _rounded(small), mask))
+        yield Imagined(seed, codes, match, float(statistics.distance(codes.w_plus).mean()))
 
 
 def most_unlike(embeddings: np.ndarray) -> tuple[float, float]:
@@ -125,5 +186,6 @@ def default_options(steps: int, half: bool) -> InvertOptions:
     return InvertOptions(steps, half=half, along_axes=True, weights=PLAUSIBLE)
 
 
-def _bytes(image: Tensor) -> Tensor:
+def _rounded(image: Tensor) -> Tensor:
+    """As 8 bits hold it."""
     return (image.clamp(-1, 1) * 127.5 + 127.5).round() / 127.5 - 1

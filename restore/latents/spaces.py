@@ -1,4 +1,4 @@
-"""The latent spaces Z, W, W+ and S of a generator: ways between them, truncation, plausibility."""
+"""The latent spaces Z, W, W+ and S of a generator: ways between them, truncation, statistics."""
 
 from __future__ import annotations
 
@@ -64,9 +64,14 @@ def level_rows(generator: Generator) -> dict[int, tuple[int, ...]]:
     return {level: tuple(found) for level, found in rows.items()}
 
 
+def z_width(generator: Generator) -> int:
+    """z_dim; a MobileStyleGAN's z is as wide as its w."""
+    return int(getattr(generator, "z_dim", generator.w_dim))
+
+
 def z_of_seeds(generator: Generator, seeds: Sequence[int]) -> Tensor:
     """Unit normal z [n,z_dim], each row a function of its seed alone."""
-    width = getattr(generator, "z_dim", generator.w_dim)
+    width = z_width(generator)
     rows = [torch.randn(width, generator=torch.Generator().manual_seed(int(s))) for s in seeds]
     z = torch.stack(rows) if rows else torch.empty(0, width)
     return z.to(generator.w_mean.device)
@@ -87,6 +92,11 @@ def to_w_plus(generator: Generator, w: Tensor) -> Tensor:
 def z_to_w_plus(generator: Generator, z: Tensor, psi: float = 1.0) -> Tensor:
     """z [n,z_dim] -> truncated W+ [n,k,w_dim]."""
     return to_w_plus(generator, truncate(generator.mapping(z), generator.w_mean, psi))
+
+
+def seeds_to_w_plus(generator: Generator, seeds: Sequence[int], psi: float = 1.0) -> Tensor:
+    """The truncated W+ [n,k,w_dim] of the faces of seeds."""
+    return z_to_w_plus(generator, z_of_seeds(generator, seeds), psi)
 
 
 def to_styles(generator: Generator, w_plus: Tensor) -> list[Tensor]:
@@ -117,10 +127,6 @@ class WStatistics:
         """Root of the mean variance of an entry of w."""
         return float(self.covariance.diagonal().mean().sqrt())
 
-    def explained(self) -> float:
-        """Share of the variance that the axes carry."""
-        return float(self.axes.square().sum() / self.covariance.diagonal().sum())
-
     def distance(self, w: Tensor) -> Tensor:
         """How far codes [...,w_dim] lie from the mean, in standard deviations: [...].
 
@@ -143,12 +149,83 @@ def measure_w(
 ) -> WStatistics:
     """Statistics of w over at least `count` z; `rank` axes are kept."""
     draws = torch.Generator().manual_seed(seed)
-    width = getattr(generator, "z_dim", generator.w_dim)
+    width, device = z_width(generator), generator.w_mean.device
     blocks = range(0, max(count, 2), 4096)
-    device = generator.w_mean.device
-    codes = [
-        generator.mapping(torch.randn(4096, width, generator=draws).to(device)) for _ in blocks
-    ]
-    w = torch.cat(codes).double()
+    z = (torch.randn(4096, width, generator=draws).to(device) for _ in blocks)
+    w = torch.cat([generator.mapping(block) for block in z]).double()
     covariance = torch.cov(w.T).float()
     return WStatistics(w.mean(0).float(), covariance, principal_axes(covariance, rank))
+
+
+def affine_maps(generator: Generator) -> list[tuple[Tensor, Tensor]]:
+    """(A [c,w_dim], b [c]) of each style layer in the order of `style_layers`: s = A w + b."""
+    return [(affine.weight, affine.bias) for affine in generator.affines]
+
+
+def style_spread(generator: Generator, statistics: WStatistics) -> list[tuple[Tensor, Tensor]]:
+    """(mean [c], standard deviation [c]) of each style over the codes of the mapping."""
+    spread = []
+    for weight, bias in affine_maps(generator):
+        mean = weight @ statistics.mean + bias
+        # the diagonal of A C A^T
+        variance = ((weight @ statistics.covariance) * weight).sum(1)
+        spread.append((mean, variance.clamp_min(1e-12).sqrt()))
+    return spread
+
+
+def check_styles(generator: Generator, styles: Sequence[Tensor]) -> None:
+    """InputError unless `styles` has one [n,c] for each style layer of the generator."""
+    layers = style_layers(generator)
+    if len(styles) != len(layers):
+        raise InputError(
+            f"{len(styles)} styles; this generator has {len(layers)}, from {layers[0].name} to "
+            f"{layers[-1].name}: they are another generator's, or of a smaller image"
+        )
+    for layer, style in zip(layers, styles, strict=True):
+        if style.ndim != 2 or style.shape[1] != layer.channels:
+            raise InputError(
+                f"style {layer.name} has shape {tuple(style.shape)}, expected [n,{layer.channels}]"
+            )
+
+
+@torch.no_grad()
+def styles_to_w_plus(
+    generator: Generator, styles: Sequence[Tensor], cut: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """The W+ [n,k,w_dim] whose styles are nearest to S, and what is left over: RMS [n] of S.
+
+    Least squares per row of W+ (rows that serve two layers fit both), of all solutions the one
+    nearest to the mean. What came from a W+ comes back with the same styles, to rounding. `cut`:
+    directions of w whose styles move less than this share of the strongest one's stay at the mean;
+    styles that come from no W+ otherwise lead to codes far from any face.
+    """
+    check_styles(generator, styles)
+    mean = generator.w_mean.double()
+    changes = [
+        style.double() - bias.double() - mean @ weight.double().T
+        for style, (weight, bias) in zip(styles, affine_maps(generator), strict=True)
+    ]
+    w_plus = generator.w_mean + styles_step(generator, changes, cut)
+    again = generator.styles(w_plus)
+    squares = torch.cat([(a - b).square() for a, b in zip(again, styles, strict=True)], 1)
+    return w_plus, squares.mean(1).sqrt()
+
+
+@torch.no_grad()
+def styles_step(
+    generator: Generator, changes: Sequence[Tensor], cut: float | None = None
+) -> Tensor:
+    """The step of W+ [n,k,w_dim] whose change of S is nearest to `changes`, [n,c] for each layer.
+
+    Of all solutions the shortest one; `cut` as for `styles_to_w_plus`.
+    """
+    maps, layers = affine_maps(generator), style_layers(generator)
+    step = generator.w_mean.new_zeros(len(changes[0]), generator.num_styles, generator.w_dim)
+    for row in range(generator.num_styles):
+        own = [i for i, layer in enumerate(layers) if layer.row == row]
+        weight = torch.cat([maps[i][0] for i in own]).double().cpu()
+        wanted = torch.cat([changes[i] for i in own], 1).double().cpu()
+        # gelsd keeps the shortest of all solutions, but only CPUs have it
+        found = torch.linalg.lstsq(weight, wanted.T, rcond=cut, driver="gelsd").solution.T
+        step[:, row] = found.to(step)
+    return step

@@ -1,5 +1,8 @@
 """The commands on a tiny generator: what they write, and one line for what is wrong."""
 
+import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +11,15 @@ import torch
 from PIL import Image
 
 from restore.checkpoints.model_file import save_model_file
-from restore.latents.__main__ import main
+from restore.images.contact_sheet import GAP
+from restore.latents.arguments import add_latent_commands, main
 from restore.latents.codes import Codes, load_codes, save_codes
-from restore.latents.command_table import COMMANDS
 from restore.latents.generate import generate_faces, load_generator
-from restore.latents.sheets import GAP
 from restore.latents.spaces import z_of_seeds, z_to_w_plus
 from tests.latents.tiny import MOBILE_ARGUMENTS, mobile, stylegan2
 
+COMMANDS = {"sample", "spaces", "mix", "strip", "film", "invert", "cross", "children", "imagine"}
+COMMANDS |= {"edit", "directions", "stylise"}
 PHOTO = Path(__file__).resolve().parents[2] / "samples/cut_out.png"  # a generated face
 
 
@@ -39,12 +43,34 @@ def run(model, tmp_path, monkeypatch, capsys):
 
 
 def test_the_overview_names_every_command(capsys):
-    assert main(["--help"]) == 0
-    shown = capsys.readouterr().out
-    assert all(f"  {name} " in shown for name in COMMANDS)
-    assert main(["nonsense"]) == 2
-    assert "unknown command 'nonsense'" in capsys.readouterr().err
-    assert main([]) == 2
+    for words, code in ((["--help"], 0), (["nonsense"], 2), ([], 2)):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == code
+    said = capsys.readouterr()
+    told = {line.split()[0] for line in said.out.splitlines() if line.startswith("    ")}
+    assert told >= COMMANDS
+    assert "invalid choice: 'nonsense'" in said.err and "required: COMMAND" in said.err
+
+
+def test_commands_hang_below_any_parser(tmp_path, capsys):
+    parser = argparse.ArgumentParser("restore latents")
+    add_latent_commands(parser.add_subparsers())
+    words = ["directions", "sheet", "-o", str(tmp_path)]
+    assert parser.parse_args(words).seeds == [1, 4, 12]
+    assert parser.parse_args(["directions", "list"]).run(argparse.Namespace(file=None)) == 0
+    assert "smile: serious to smiling" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        parser.parse_args(["film", "--help"])
+    assert "usage: restore latents film" in capsys.readouterr().out
+
+
+def test_the_command_line_imports_no_torch():
+    code = (
+        "import sys, restore.latents.arguments; print({'torch', 'cv2', 'numpy'} & {*sys.modules})"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

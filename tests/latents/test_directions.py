@@ -5,20 +5,23 @@ import pytest
 import torch
 
 from restore.errors import CheckpointError, InputError
-from restore.latents.boundaries import fit_boundary, fit_slopes, shortest_change
-from restore.latents.closed_form import ganspace, sefa
 from restore.latents.codes import Codes
 from restore.latents.directions import (
     Direction,
     DirectionSet,
+    boundary_direction,
+    fit_boundary,
+    ganspace,
     load_directions,
     move,
     move_codes,
     on_rows,
+    photo_codes,
     rows_of_levels,
     save_directions,
+    sefa,
 )
-from restore.latents.spaces import measure_w, z_of_seeds, z_to_w_plus
+from restore.latents.spaces import measure_w, style_layers, z_of_seeds, z_to_w_plus
 from tests.latents.tiny import FAMILIES, mobile, stylegan2
 
 
@@ -82,7 +85,7 @@ def test_the_file_keeps_directions(generator, tmp_path):
     with pytest.raises(InputError, match="did you mean 'smile'"):
         again.get("smlie")
     other = (type(generator) is type(mobile()) and stylegan2()) or mobile()
-    with pytest.raises(InputError, match="directions find"):
+    with pytest.raises(InputError, match="python -m tools directions"):
         again.check(other)
 
 
@@ -135,7 +138,6 @@ def test_sefa_takes_shared_rows_of_stylegan2_once():
 
 
 def _layers(net):
-    from restore.latents.spaces import style_layers
 
     return style_layers(net)
 
@@ -155,38 +157,6 @@ def test_ganspace_gives_the_axes_of_w(generator):
         ganspace(generator, 0)
 
 
-def test_slopes_of_a_linear_measure_are_found():
-    draws = torch.Generator().manual_seed(1)
-    w = torch.randn(600, 12, generator=draws)
-    truth = torch.randn(2, 12, generator=draws)
-    measures = w @ truth.T + 3
-    measures[::7, 1] = torch.nan
-    found = fit_slopes(w, measures, ridge=1e-6)
-    torch.testing.assert_close(found.weights, truth, atol=1e-3, rtol=1e-3)
-    assert (found.r2 > 0.999).all()
-    noise = fit_slopes(w, torch.randn(600, 1, generator=draws))
-    assert noise.r2[0] < 0.2
-
-
-def test_the_shortest_change_moves_its_measure_and_no_other():
-    draws = torch.Generator().manual_seed(2)
-    root = torch.randn(10, 10, generator=draws)
-    covariance, slopes = root @ root.T, torch.randn(3, 10, generator=draws)
-    step = shortest_change(covariance, slopes, 1)
-    torch.testing.assert_close(slopes @ step, torch.tensor([0.0, 1.0, 0.0]), atol=1e-3, rtol=0)
-    inverse = torch.linalg.inv(covariance.double()).float()
-    # any other step that does the same is longer by the codes' own measure
-    null = torch.linalg.svd(slopes).Vh[3:]
-    for other in null:
-        longer = step + 0.5 * other
-        assert longer @ inverse @ longer > step @ inverse @ step
-    alone = shortest_change(covariance, slopes[:1], 0)
-    along = covariance @ slopes[0]
-    assert float(alone @ along / alone.norm() / along.norm()) == pytest.approx(1, abs=1e-5)
-    with pytest.raises(InputError, match="say the same"):
-        shortest_change(covariance, torch.zeros(2, 10), 0)
-
-
 def test_a_boundary_finds_the_plane():
     draws = torch.Generator().manual_seed(3)
     normal = torch.nn.functional.normalize(torch.randn(16, generator=draws), dim=0)
@@ -199,3 +169,34 @@ def test_a_boundary_finds_the_plane():
     assert fit_boundary(w[~shuffled], w[shuffled]).accuracy < 0.65
     with pytest.raises(InputError, match="two codes or more"):
         fit_boundary(w[:1], w)
+
+
+def test_two_sets_of_codes_make_a_direction(generator, tmp_path):
+    codes = measure_w(generator, 4096)
+    w = codes.mean + torch.randn(200, generator.w_dim)
+    order = w[:, 2].argsort()
+    low, high = w[order[:60]], w[order[-60:]]
+    direction, boundary = boundary_direction(generator, "trait", low, high, (1, 2), "drawn")
+    assert boundary.accuracy > 0.9 and direction.rows == (1, 2)
+    assert int(direction.vector[1].abs().argmax()) == 2 and direction.vector[1, 2] > 0
+    with pytest.raises(InputError, match="is no folder"):
+        photo_codes(tmp_path / "none", generator)
+    with pytest.raises(InputError, match="photos with a face"):
+        photo_codes(tmp_path, generator)
+
+
+def test_the_packaged_directions_fit_the_packaged_prior():
+    try:
+        found = load_directions()
+    except CheckpointError:
+        pytest.fail("restore/weights/directions.safetensors is missing")
+    assert {"age", "smile", "glasses", "yaw", "light-side"} <= set(found.names)
+    from restore.latents.generate import load_generator
+
+    found.check(load_generator())
+    with pytest.raises(InputError):
+        found.check(mobile())
+    for direction in found:
+        measured = direction.card["measured"]
+        assert measured["own_change_in_std"][-1] > 0.9
+        assert measured["moved_up"] >= 0.9

@@ -1,7 +1,5 @@
 """Faces by seed and size, sheets, and the command that draws them."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -9,12 +7,16 @@ from PIL import Image
 
 from restore.checkpoints.model_file import save_model_file
 from restore.checkpoints.prior_heads_file import load_prior_heads
-from restore.data.stores import open_store
 from restore.errors import CheckpointError, InputError
-from restore.latents.__main__ import main
-from restore.latents.face_pack import write_face_pack
-from restore.latents.generate import generate_faces, load_generator, native_sizes, render, to_uint8
-from restore.latents.sheets import GAP, grid_sheet
+from restore.images.contact_sheet import GAP
+from restore.latents.arguments import main
+from restore.latents.generate import (
+    generate_faces,
+    load_generator,
+    native_sizes,
+    render,
+    to_uint8,
+)
 from restore.latents.spaces import z_of_seeds, z_to_w_plus
 from restore.networks.mobile_stylegan import PriorHeads
 from tests.latents.tiny import FAMILIES, MOBILE_ARGUMENTS, mobile, stylegan2
@@ -115,24 +117,6 @@ def test_bytes_are_rounded_and_clamped():
     assert to_uint8(values)[0, 0, :, 0].tolist() == [0, 0, 128, 255, 255]
 
 
-def test_a_sheet_places_its_pictures():
-    pictures = [np.full((20, 30, 3), 40 * i, np.uint8) for i in range(5)]
-    sheet = grid_sheet(pictures, columns=3)
-    assert sheet.size == (3 * (30 + GAP) + GAP, 2 * (20 + GAP) + GAP)
-    pixels = np.asarray(sheet)
-    for i in range(5):
-        y, x = GAP + (i // 3) * (20 + GAP), GAP + (i % 3) * (30 + GAP)
-        np.testing.assert_array_equal(pixels[y : y + 20, x : x + 30], pictures[i])
-    captioned = np.asarray(grid_sheet(pictures, list("abcde"), 3))
-    assert captioned.shape[0] > pixels.shape[0]
-    with pytest.raises(InputError, match="none"):
-        grid_sheet([])
-    with pytest.raises(InputError, match="2 captions for 5"):
-        grid_sheet(pictures, ["a", "b"])
-    with pytest.raises(InputError, match="shapes"):
-        grid_sheet([pictures[0], pictures[0][:10]])
-
-
 def test_the_command_draws_a_sheet_and_the_faces(model, tmp_path, capsys):
     sheet, folder = tmp_path / "out/sheet.png", tmp_path / "faces"
     arguments = ["--seed", "3", "--count", "4", "--size", "32", "--truncation", "0.5"]
@@ -156,6 +140,8 @@ def test_errors_are_one_line(model, tmp_path, capsys):
         error = capsys.readouterr().err
         assert error.startswith("error: ") and error.count("\n") == 1
     assert main(["sample", "--model", str(tmp_path / "none.pth")]) == 2
+    assert main(["sample", "--model", str(model), "-o", str(tmp_path / "faces.npy")]) == 2
+    assert "python -m tools faces" in capsys.readouterr().err
 
 
 def test_a_discriminator_is_no_generator(tmp_path):
@@ -188,32 +174,11 @@ def test_of_a_restorer_the_decoder_is_taken(shared):
     assert net.out_size == 64 and len(list(generate_faces(net, [1, 2], 0.7))) == 2
 
 
-def test_a_pack_holds_the_faces_of_its_seeds_and_goes_on(model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    path = tmp_path / "packs" / "faces.npy"
-    command = ["sample", "--model", str(model), "--seed", "5", "--size", "32", "-o", str(path)]
-    assert main([*command, "--count", "3", "--truncation", "0.7"]) == 0
-    assert "3 faces of 32 px, painted by torch" in capsys.readouterr().out
-    expected = np.stack(list(generate_faces(load_generator(model), [5, 6, 7], 0.7, 32)))
-    store = open_store(path)
-    assert store.keys == ("generated_5", "generated_6", "generated_7")
-    np.testing.assert_array_equal(np.stack([store.image(key) for key in store.keys]), expected)
-    unfinished = np.load(path, mmap_mode="r+")
-    unfinished[1] = 0
-    unfinished[2] = 9
-    unfinished.flush()
-    assert main([*command, "--count", "3", "--truncation", "0.7"]) == 0
-    found = np.load(path)
-    np.testing.assert_array_equal(found[:2], expected[:2])
-    assert (found[2] == 9).all()  # what is there is not painted again
-    assert main([*command, "--count", "4"]) == 2
-    assert "expected uint8 [4, 32, 32, 3]" in capsys.readouterr().err
-
-
-def test_openvino_paints_the_same_faces(tmp_path):
-    pytest.importorskip("openvino")
-    net = mobile()
-    path = tmp_path / "faces.npy"
-    assert write_face_pack(path, net, [1, 2], 1.0, net.out_size).startswith("openvino")
-    expected = np.stack(list(generate_faces(net, [1, 2], 1.0)))
-    assert np.abs(np.load(path).astype(float) - expected).mean() < 2  # of 255, in bfloat16
+def test_a_generator_comes_without_heads_and_frozen(tmp_path):
+    path = tmp_path / "model.safetensors"
+    header = {"architecture": "mobile_stylegan", "arguments": MOBILE_ARGUMENTS}
+    save_model_file(path, mobile(), header, torch.float32)
+    net = load_generator(path)
+    assert not net.heads and net.sizes == (32, 64)
+    assert not any(p.requires_grad for p in net.parameters())
+    assert load_generator(path, keep_heads=True).sizes == (16, 32, 64)

@@ -12,13 +12,14 @@ from restore.images.xmp import digital_source_type
 from restore.latents.codes import paint_codes
 from restore.latents.imagine import (
     LABEL,
+    SoftDegradation,
     default_options,
     imagine,
     imagined_metadata,
     labelled,
     most_unlike,
+    painted_size,
 )
-from restore.latents.soft_degradation import SoftDegradation, painted_size
 from restore.latents.spaces import measure_w, z_of_seeds, z_to_w_plus
 from tests.latents.tiny import mobile
 

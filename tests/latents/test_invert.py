@@ -4,15 +4,23 @@ import pytest
 import torch
 
 from restore.errors import InputError
-from restore.latents.codes import paint_codes
-from restore.latents.invert import InvertOptions, invert
-from restore.latents.objective import Target, Weights, image_loss, noise_correlation
-from restore.latents.paint import noise_maps, paint
+from restore.latents.codes import Codes, noise_maps, paint, paint_codes
+from restore.latents.invert import (
+    InvertOptions,
+    MatchWeights,
+    Target,
+    TuneOptions,
+    code_variables,
+    image_loss,
+    invert,
+    mean_start,
+    noise_correlation,
+    tune,
+)
 from restore.latents.spaces import measure_w, z_of_seeds, z_to_w_plus
-from restore.latents.variables import code_variables, mean_start
 from tests.latents.tiny import FAMILIES, mobile
 
-PIXELS = Weights(plausible=0.0)
+PIXELS = MatchWeights(plausible=0.0)
 
 
 @pytest.fixture(params=sorted(FAMILIES))
@@ -72,7 +80,7 @@ def test_steps_along_the_axes_stay_in_their_span():
 def test_faces_of_a_batch_do_not_touch_each_other(generator):
     statistics, _, image = known(generator)
     other = known(generator, 6)[2]
-    options = InvertOptions(steps=10, weights=Weights())
+    options = InvertOptions(steps=10, weights=MatchWeights())
     alone = invert(
         generator, [Target(image)], "w_plus", mean_start(generator, 1), statistics, options
     )
@@ -97,10 +105,10 @@ def test_what_lies_outside_the_mask_does_not_matter(generator):
 def test_a_scribble_is_matched_in_its_colours_alone():
     image = torch.rand(1, 3, 64, 64) * 2 - 1
     checks = (torch.arange(64)[:, None] + torch.arange(64)).remainder(2) * 0.2 - 0.1
-    loss = image_loss(image + checks, [Target(image, finest=32)], Weights(), None)
-    assert loss < 1e-5 < image_loss(image + checks, [Target(image)], Weights(), None)
+    loss = image_loss(image + checks, [Target(image, finest=32)], MatchWeights(), None)
+    assert loss < 1e-5 < image_loss(image + checks, [Target(image)], MatchWeights(), None)
     with pytest.raises(InputError, match="finest 8 px"):
-        image_loss(image, [Target(image, finest=8)], Weights(), None)
+        image_loss(image, [Target(image, finest=8)], MatchWeights(), None)
 
 
 def test_noise_maps_take_up_what_codes_cannot():
@@ -144,3 +152,35 @@ def test_errors_name_what_is_wrong(generator):
         invert(generator, [], "w", w_plus, statistics)
     with pytest.raises(InputError, match="steps 0"):
         InvertOptions(steps=0)
+
+
+def faces(generator, *seeds):
+    return Codes(z_to_w_plus(generator, z_of_seeds(generator, seeds)).contiguous())
+
+
+def test_tuning_brings_the_photo_and_leaves_the_generator_alone(generator):
+    codes = faces(generator, 3)
+    before = {k: v.clone() for k, v in generator.state_dict().items()}
+    wanted = (paint_codes(generator, codes, 32) * 0.7 + 0.2).clamp(-1, 1)
+    tuned = tune(generator, codes, Target(wanted), TuneOptions(40, rate=5e-3, local=0.05))
+    old = (paint_codes(generator, codes, 32) - wanted).abs().mean()
+    new = (paint_codes(tuned.generator, codes, 32) - wanted).abs().mean()
+    assert new < 0.5 * old
+    for name, value in generator.state_dict().items():
+        assert torch.equal(value, before[name])
+    same = zip(generator.styles(codes.w_plus), tuned.generator.styles(codes.w_plus), strict=True)
+    assert all(torch.equal(a, b) for a, b in same)
+    assert not any(p.requires_grad for p in tuned.generator.parameters())
+
+
+def test_locality_holds_the_neighbours(generator):
+    codes, other = faces(generator, 3), faces(generator, 8)
+    wanted = (paint_codes(generator, codes, 32) * 0.5).clamp(-1, 1)
+    moved = {}
+    for local in (0.0, 3.0):
+        tuned = tune(generator, codes, Target(wanted), TuneOptions(20, rate=3e-3, local=local))
+        again = paint(tuned.generator, generator.styles(other.w_plus), 32)
+        moved[local] = (again - paint(generator, generator.styles(other.w_plus), 32)).abs().mean()
+    assert moved[3.0] < moved[0.0]
+    with pytest.raises(InputError, match="1 codes for 2"):
+        tune(generator, codes, Target(torch.cat([wanted, wanted])))

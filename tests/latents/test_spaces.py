@@ -5,10 +5,14 @@ import torch
 
 from restore.errors import InputError
 from restore.latents.spaces import (
+    affine_maps,
+    check_styles,
     level_rows,
     measure_w,
     mix,
     style_layers,
+    style_spread,
+    styles_to_w_plus,
     to_styles,
     to_w_plus,
     truncate,
@@ -110,5 +114,53 @@ def test_distance_is_one_for_codes_of_the_mapping_and_psi_for_truncated_ones(gen
     torch.testing.assert_close(halved, 0.5 * known.distance(w))
     assert known.distance(known.mean) < 1e-5
     assert known.distance(known.mean + 20 * known.axes[0]) > 5
-    assert 0 < known.explained() <= 1
+    assert 0 < known.axes.square().sum() <= known.covariance.diagonal().sum()
     assert known.std == pytest.approx(float(w.std(0).square().mean().sqrt()), rel=0.1)
+
+
+def a_code(generator, seed=1):
+    torch.manual_seed(seed)
+    return torch.randn(2, generator.num_styles, generator.w_dim)
+
+
+def test_affine_maps_give_the_styles(generator):
+    w_plus = a_code(generator)
+    for (weight, bias), layer, style in zip(
+        affine_maps(generator), style_layers(generator), generator.styles(w_plus), strict=True
+    ):
+        torch.testing.assert_close(w_plus[:, layer.row] @ weight.T + bias, style)
+
+
+def test_the_spread_of_styles_is_that_of_the_samples(generator):
+    spread = style_spread(generator, measure_w(generator, 8192, rank=8))
+    w_plus = z_to_w_plus(generator, z_of_seeds(generator, range(2000)))
+    for (mean, std), style in zip(spread, generator.styles(w_plus), strict=True):
+        torch.testing.assert_close(std, style.std(0), rtol=0.15, atol=1e-4)
+        assert ((mean - style.mean(0)).abs() < 0.15 * std + 1e-4).all()
+
+
+def test_styles_of_a_code_lead_back_to_the_same_styles(generator):
+    styles = generator.styles(a_code(generator))
+    w_plus, rest = styles_to_w_plus(generator, styles)
+    assert rest.max() < 1e-5
+    for again, style in zip(generator.styles(w_plus), styles, strict=True):
+        torch.testing.assert_close(again, style, atol=1e-4, rtol=1e-4)
+
+
+def test_styles_that_no_code_has_leave_a_rest():
+    net = mobile()
+    styles = net.styles(a_code(net))
+    styles[0] = styles[0] + 3 * torch.randn_like(styles[0])  # 32 channels of 16 numbers
+    assert styles_to_w_plus(net, styles)[1].min() > 0.1
+
+
+def test_styles_of_another_generator_are_refused():
+    net = mobile()
+    with pytest.raises(InputError, match=r"9 styles; this generator has 11, from"):
+        check_styles(net, net.styles(a_code(net))[:9])
+    with pytest.raises(InputError, match=r"style 4.conv_4 has shape \(2, 8\), expected \[n,32\]"):
+        check_styles(net, stylegan2().styles(a_code(stylegan2())))
+    styles = net.styles(a_code(net))
+    styles[1] = styles[1][:, :5]
+    with pytest.raises(InputError, match=r"style 8.up has shape \(2, 5\), expected \[n,32\]"):
+        check_styles(net, styles)

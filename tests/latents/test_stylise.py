@@ -6,16 +6,26 @@ import torch
 from PIL import Image
 
 from restore.errors import InputError, OptionError
-from restore.latents.__main__ import main
-from restore.latents.drawn_styles import DRAWN, find_style
-from restore.latents.generate import load_generator
-from restore.latents.generator_file import save_generator
-from restore.latents.layer_swap import level_of, swap_layers
+from restore.latents.arguments import main
+from restore.latents.generate import level_of, load_generator, save_generator, swap_layers
 from restore.latents.spaces import z_of_seeds, z_to_w_plus
-from restore.latents.style_pictures import load_pictures, restored_in_style
-from restore.latents.stylise import drawn_target, likeness, picture_target, stylise, trained_part
-from restore.latents.stylise_options import StyliseOptions, load_stylise_options
-from restore.latents.windows import Window, draw_window, paint_window, whole_level
+from restore.latents.stylise import (
+    DRAWN,
+    StyliseOptions,
+    Window,
+    draw_window,
+    drawn_target,
+    find_style,
+    load_pictures,
+    load_stylise_options,
+    paint_window,
+    picture_target,
+    restored_in_style,
+    stylise,
+    tone_correlation,
+    trained_part,
+    whole_level,
+)
 from restore.networks.mobile_stylegan import MobileStyleGAN
 from tests.latents.tiny import FAMILIES, mobile, stylegan2
 
@@ -57,8 +67,7 @@ def test_windows_are_drawn_inside(generator):
     styles = generator.styles(z_to_w_plus(generator, z_of_seeds(generator, [1])))
     window = places.pop()
     torch.testing.assert_close(
-        paint_window(generator, styles, window),
-        window.of(generator.synthesis_from_styles(styles)),
+        paint_window(generator, styles, window), window.of(generator.synthesis_from_styles(styles))
     )
     with pytest.raises(InputError, match="expected a multiple"):
         draw_window(generator, 2 * full, draws)
@@ -141,9 +150,9 @@ def test_what_may_learn_is_what_the_level_says(generator):
 def test_likeness_sees_through_tones():
     torch.manual_seed(0)
     a = torch.rand(2, 3, 32, 32)
-    torch.testing.assert_close(likeness(a, 0.3 * a - 0.5), torch.ones(2))
-    torch.testing.assert_close(likeness(a, -a), -torch.ones(2))
-    assert likeness(a, torch.rand(2, 3, 32, 32)).abs().max() < 0.9
+    torch.testing.assert_close(tone_correlation(a, 0.3 * a - 0.5), torch.ones(2))
+    torch.testing.assert_close(tone_correlation(a, -a), -torch.ones(2))
+    assert tone_correlation(a, torch.rand(2, 3, 32, 32)).abs().max() < 0.9
 
 
 OPTIONS = {"from_level": 4, "window": 32, "batch_size": 2, "lr_g": 2e-2, "ema_half_life_steps": 1.0}

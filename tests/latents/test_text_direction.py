@@ -6,21 +6,16 @@ import pytest
 import torch
 
 from restore.errors import CheckpointError, InputError
-from restore.latents.__main__ import main
+from restore.latents.arguments import main
 from restore.latents.directions import load_directions, move
-from restore.latents.generator_file import save_generator
-from restore.latents.spaces import measure_w
-from restore.latents.text_direction import (
-    relevances,
-    styles_step,
-    text_difference,
-    text_direction,
-)
+from restore.latents.generate import save_generator
+from restore.latents.spaces import measure_w, styles_step
+from restore.latents.text_direction import relevances, text_difference, text_direction
 from tests.latents.tiny import mobile, stylegan2
 
 open_clip = pytest.importorskip("open_clip", reason="open_clip is not installed (extra: clip)")
 
-from restore.latents.clip_model import load_clip  # noqa: E402
+from restore.latents.text_direction import load_clip  # noqa: E402
 
 CONFIG = {
     "embed_dim": 16,
@@ -108,7 +103,7 @@ def test_relevances_are_the_slopes_of_the_similarity(clip, make):
     w = measure_w(net, 4096).mean[None]
     ones = [torch.ones(c) for c in net.style_sizes]
     found = relevances(net, clip, step, w, ones, net.out_size)
-    from restore.latents.paint import paint
+    from restore.latents.codes import paint
 
     with torch.no_grad():
         styles = net.styles(w[:, None].expand(-1, net.num_styles, -1))
@@ -130,7 +125,7 @@ def test_a_step_of_styles_becomes_one_of_codes():
     torch.manual_seed(1)
     steps = [torch.zeros(c) for c in net.style_sizes]
     steps[4] = torch.randn(net.style_sizes[4])  # 8 channels of 16 numbers: can be met exactly
-    vector = styles_step(net, steps)
+    vector = styles_step(net, [step[None] for step in steps])[0]
     assert torch.nonzero(vector.abs().sum(1))[:, 0].tolist() == [4]
     codes = net.w_mean.expand(1, net.num_styles, -1)
     before, after = net.styles(codes), net.styles(codes + vector)

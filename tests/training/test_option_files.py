@@ -10,8 +10,7 @@ import torch
 import yaml
 
 from restore.config.degradation_options import DegradationOptions
-from restore.latents.generate import load_generator
-from restore.latents.generator_file import save_generator
+from restore.latents.generate import load_generator, save_generator
 from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
 from restore.train import main
 from restore.training import build_prior

@@ -1,0 +1,1 @@
+"""What makes the packaged weights and the sample photos; not in the wheel."""
