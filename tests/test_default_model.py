@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from restore.benchmarks.candidates import bicubic
-from restore.benchmarks.protocol import batches, open_faces
+from benchmarks.faces import batches, open_faces
 from restore.checkpoints.download import WEIGHTS
-from restore.metrics.psnr_ssim import psnr
+from restore.metrics.paired import psnr
 
 
 @pytest.mark.shared
@@ -17,7 +16,7 @@ def test_the_default_model_is_nearer_to_the_truth_than_the_input(shared):
         pytest.skip("this checkout holds no packaged model")
     from restore.checkpoints.load import load_network
     from restore.losses.feature_files import load_feature_network, load_lpips_heads
-    from restore.losses.perceptual import LpipsLoss
+    from restore.networks.perceptual import LpipsLoss
 
     network = load_network("default")
     backbone = load_feature_network(shared / "weights" / "squeezenet1_1_features.safetensors")
@@ -31,7 +30,7 @@ def test_the_default_model_is_nearer_to_the_truth_than_the_input(shared):
             restored = torch.nn.functional.avg_pool2d(restored, 2)
             before += lpips(batch.lq, batch.gt, batch.mask).tolist()
             after += lpips(restored, batch.gt, batch.mask).tolist()
-        enlarged += psnr(bicubic(batch.lq, batch.small), batch.gt, batch.mask).tolist()
+        enlarged += psnr(batch.bicubic, batch.gt, batch.mask).tolist()
         gained += psnr(restored, batch.gt, batch.mask).tolist()
     assert len(after) == 12
     assert sum(after) < 0.75 * sum(before), (before, after)

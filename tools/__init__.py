@@ -1,1 +1,1 @@
-"""What makes the packaged weights and the sample photos; not in the wheel."""
+"""Makers of the weights and files that the package ships; not in the wheel."""

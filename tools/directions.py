@@ -21,11 +21,12 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
+from restore.commands.tree import exit_code_of
 from restore.data.frame import to_ffhq_frame
 from restore.data.stores import Store, open_store
 from restore.errors import CheckpointError, InputError
 from restore.images.files_write import write_atomically
-from restore.latents.arguments import exit_code_of, say
+from restore.latents.arguments import say
 from restore.latents.codes import paint_faces
 from restore.latents.directions import (
     Direction,
@@ -42,7 +43,7 @@ from restore.losses.feature_files import (
     load_identity_network,
     load_landmark_network,
 )
-from restore.metrics.identity import identity_measure
+from restore.metrics.paired import identity_measure
 from restore.runtime.memory import keep_freed_memory
 from tools.face_measures import AgeRegression, FaceMeter, age_features, fit_age
 
@@ -449,7 +450,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--half", action="store_true", help="checks paint in bfloat16: faster")
     parser.add_argument("--only", nargs="*", default=[], help="names of directions to look for")
     parser.add_argument("-o", "--output", type=Path, required=True, help="NAME.safetensors")
-    return exit_code_of(find_and_save, parser.parse_args(argv))
+    return exit_code_of(lambda: find_and_save(parser.parse_args(argv)))
 
 
 def find_and_save(arguments: argparse.Namespace) -> int:

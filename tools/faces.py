@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from restore.commands.tree import exit_code_of
 from restore.errors import InputError
-from restore.latents.arguments import exit_code_of, say
+from restore.latents.arguments import say
 from restore.latents.generate import heads_for, load_generator, native_sizes, render, to_uint8
 from restore.latents.spaces import Generator, seeds_to_w_plus
 from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
@@ -32,7 +33,7 @@ def write_face_pack(
     The names of the faces (`generated_SEED`) go into a .txt beside it, once all are painted. A pack
     without that file is unfinished: the same call goes on with it. OpenVINO paints where it is
     installed and the prior has that size, in bfloat16 where the CPU has that (how fast and how
-    near: `python -m restore.benchmarks prior --parts cost`), torch otherwise. Raises InputError for
+    near: `python -m benchmarks prior --parts cost`), torch otherwise. Raises InputError for
     another name than .npy or another pack.
     """
     if path.suffix != ".npy":
@@ -99,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--truncation", type=float, default=0.7, help="psi")
     parser.add_argument("--size", type=int, default=256, help="px of a face")
     parser.add_argument("-o", "--output", type=Path, required=True, help="NAME.npy")
-    return exit_code_of(_write_and_tell, parser.parse_args(argv))
+    return exit_code_of(lambda: _write_and_tell(parser.parse_args(argv)))
 
 
 def _write_and_tell(arguments: argparse.Namespace) -> int:

@@ -14,13 +14,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from restore.commands.tree import exit_code_of
 from restore.degradation.degrade import degrade
 from restore.degradation.recipe import Recipe
 from restore.degradation.recipes import RECIPES
 from restore.errors import InputError
 from restore.images.files_write import WriteOptions, write_photo
 from restore.images.metadata import EXIF_PREFIX, Metadata
-from restore.latents.arguments import exit_code_of, say
+from restore.latents.arguments import say
 from restore.latents.generate import generate_faces, load_generator
 from restore.latents.spaces import Generator
 
@@ -316,7 +317,7 @@ def metadata_of(photo: SamplePhoto, width: int, height: int) -> Metadata:
     exif[0x010E] = f"{photo.description}. Generated faces of people who do not exist."
     exif[0x0112] = photo.orientation
     # the command's name when the committed photos were made, so that they repeat to the byte
-    exif[0x0131] = "python -m restore.latents samples"
+    exif[0x0131] = "restore latents samples"
     exif[0x0132] = "2024:05:01 12:00:00"
     for tag, value in photo.camera.items():
         exif[tag] = value
@@ -356,7 +357,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m tools samples", description=__doc__)
     parser.add_argument("--model", default="default-prior", help="a generator's file, or a name")
     parser.add_argument("-o", "--output", type=Path, default=Path("samples"), help="a folder")
-    return exit_code_of(_write_and_tell, parser.parse_args(argv))
+    return exit_code_of(lambda: _write_and_tell(parser.parse_args(argv)))
 
 
 def _write_and_tell(arguments: argparse.Namespace) -> int:

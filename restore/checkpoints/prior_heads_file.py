@@ -25,7 +25,7 @@ ELSEWHERE = ("heads.", "mapping_layers.", "w_mean")  # no head of a picture read
 _CARD = """# Heads of the public face prior for small pictures
 
 What the prior's levels above a size do, worked through at that size; trained against the shrunken
-1024x1024 picture by `python -m restore.training prior-heads`. They fit that generator alone.
+1024x1024 picture by `python -m tools prior-heads`. They fit that generator alone.
 PSNR against the shrunken picture (psi 1): {reached}.
 """
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from pathlib import Path
+
+from restore.errors import OptionError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +19,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure path.pretrain_network_g on every validation set."""
-    from restore.test import test
-
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    return test(arguments)
+    return _test(arguments)
+
+
+def _test(arguments: argparse.Namespace) -> int:
+    """Print a row per metric of the weights, and of the bad pictures beside them."""
+    from restore.options.schema import load_options
+    from restore.training.build import build_generator, fill_network
+    from restore.training.distributed import meet_ranks, start_ranks, stop_ranks
+    from restore.training.validation import (
+        open_sets,
+        restorer_of,
+        save_pictures,
+        suites_of,
+        validate_set,
+    )
+
+    options = load_options(arguments.opt, arguments.force_yml)
+    if options.is_prior or not options.val_sets:
+        raise OptionError(
+            f"{arguments.opt} has nothing to test: expected a restorer and a val or test set"
+        )
+    ranks = start_ranks(arguments.launcher, options.num_gpu)
+    try:
+        network = build_generator(options.network_g, options.plugins)
+        path = options.path.pretrain_network_g
+        if path is None:
+            raise OptionError("path.pretrain_network_g: missing; which weights shall be tested?")
+        strict = options.path.strict_load_g is not False
+        fill_network(network, path, options.path.param_key_g, strict, "network_g")
+        network = network.to(ranks.device).eval()
+        restore, suites = restorer_of(network, options, ranks), suites_of(options, ranks)
+        folder = Path("results") / options.name / "visualization"
+        for one in open_sets(options, ranks):
+            dials = options.val.fidelity
+            values = validate_set(restore, one, suites, dials, ranks, baseline=True)
+            if not ranks.first:
+                continue
+            for name, value in values.items():
+                sys.stdout.write(f"{name}\t{value:.5g}\n")
+            if options.val.save_img:
+                path_of_grid = folder / f"{one.name}.png"
+                save_pictures(restore, one, dials, options.val.num_images_saved, path_of_grid)
+                sys.stdout.write(f"pictures\t{path_of_grid}\n")
+        meet_ranks(ranks)
+    finally:
+        stop_ranks(ranks)
+    return 0

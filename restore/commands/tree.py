@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -69,14 +69,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_verb(name: str, words: Sequence[str], prog: str | None = None) -> int:
     """Run one verb with the words after it; the exit code. Errors of the user are one line."""
+
+    def work() -> int:
+        verb = VERBS[name]
+        module = import_module(f"restore.commands.{verb.module}")
+        parser = verb_parser(name, prog)
+        arguments = parser.parse_args(spelled(parser, words))
+        arguments.parser = parser
+        return int(getattr(module, verb.run)(arguments))
+
+    return exit_code_of(work)
+
+
+def exit_code_of(work: Callable[[], int]) -> int:
+    """The exit code of a program's work; what is wrong is told in one line."""
     try:
         with interrupts():
-            verb = VERBS[name]
-            module = import_module(f"restore.commands.{verb.module}")
-            parser = verb_parser(name, prog)
-            arguments = parser.parse_args(spelled(parser, words))
-            arguments.parser = parser
-            return int(getattr(module, verb.run)(arguments))
+            return work()
     except RestoreError as error:
         say(f"restore: error: {error}")
         return NOTHING_DONE
@@ -86,6 +95,9 @@ def run_verb(name: str, words: Sequence[str], prog: str | None = None) -> int:
     except BrokenPipeError:  # who read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return SOME_FAILED
+    except OSError as error:  # a disk that is full, a folder that may not be read
+        say(f"restore: error: {error}")
+        return NOTHING_DONE
 
 
 def verb_parser(name: str, prog: str | None = None) -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -165,6 +165,18 @@ def source_balance(sources: Sequence[str], weights: Mapping[str, float]) -> np.n
     return np.array([float(weights.get(source, 1.0)) for source in sources])
 
 
+class Crops(Protocol):
+    """What can be held: a FaceDataset, or what wraps one."""
+
+    crop_size: int
+    keys: tuple[str, ...]
+    sources: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, draw: Draw | int, /) -> FaceSample: ...
+
+
 class DeviceCrops:
     """All crops of a dataset, gt uint8 [N,3,s,s], with landmarks, boxes and masks.
 
@@ -173,7 +185,7 @@ class DeviceCrops:
     """
 
     def __init__(
-        self, dataset: FaceDataset, device: torch.device | str = "cpu", threads: int = 2
+        self, dataset: Crops, device: torch.device | str = "cpu", threads: int = 2
     ) -> None:
         n, size = len(dataset), dataset.crop_size
         self.device = torch.device(device)

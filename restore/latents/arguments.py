@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-from restore.errors import RestoreError
 
 Parser = argparse.ArgumentParser
 FACE = "a seed (whole number), or a file of codes that `invert` wrote (FILE or FILE:NUMBER)"
@@ -28,26 +25,6 @@ def add_latent_commands(subparsers: Any) -> None:
     """
     for add in (_add_drawing, _add_crossing, _add_searching, _add_directions, _add_styles):
         add(subparsers)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m restore.latents`."""
-    parser = Parser("python -m restore.latents", description="Work in a generator's latent spaces.")
-    add_latent_commands(parser.add_subparsers(metavar="COMMAND", required=True))
-    arguments = parser.parse_args(argv)
-    return exit_code_of(arguments.run, arguments)
-
-
-def exit_code_of(run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
-    """Run a command; an error of the user is one line on stderr and exit code 2."""
-    try:
-        return run(arguments)
-    except (RestoreError, OSError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
 
 
 def say(*lines: str) -> int:

@@ -59,7 +59,7 @@ from restore.latents.spaces import (
     z_to_w_plus,
 )
 from restore.losses.feature_files import load_feature_network, load_lpips_heads
-from restore.metrics.psnr_ssim import psnr
+from restore.metrics.paired import psnr
 from restore.networks.perceptual import LpipsLoss
 from restore.runtime.identity import IdentityEmbedder, load_identity
 from restore.runtime.memory import keep_freed_memory

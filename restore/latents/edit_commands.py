@@ -256,7 +256,7 @@ def run_stylise_train(arguments: Namespace) -> int:
     card = (
         f"{options.name}: a copy of {options.model}, fine-tuned on {source} for {steps} steps "
         f"of {options.batch_size} windows of {options.window} px, layers from "
-        f"{options.from_level} px on, by `python -m restore.latents stylise train` "
+        f"{options.from_level} px on, by `restore latents stylise train` "
         f"(torch {torch.__version__}). Last losses: {losses}"
     )
     save_generator(output, result.generator, card)

@@ -27,7 +27,7 @@ from restore.images.xmp import set_source_type
 from restore.latents.codes import Codes, paint_codes
 from restore.latents.invert import InvertOptions, MatchWeights, Target, invert
 from restore.latents.spaces import Generator, WStatistics, seeds_to_w_plus
-from restore.metrics.psnr_ssim import psnr
+from restore.metrics.paired import psnr
 
 
 @dataclass(frozen=True)

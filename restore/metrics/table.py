@@ -6,18 +6,50 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from restore.errors import InputError, OptionError
-from restore.metrics.frechet import FrechetMetric
-from restore.metrics.identity import identity_measure
-from restore.metrics.landmark_distance import landmark_measure
-from restore.metrics.lpips import lpips_measure
-from restore.metrics.measure import MeanMetric, Metric, rounded_to_bytes
-from restore.metrics.niqe import NiqeStatistics, niqe
-from restore.metrics.psnr_ssim import psnr, ssim
+from restore.metrics.paired import identity_measure, landmark_measure, lpips_measure, psnr, ssim
+from restore.metrics.unpaired import FrechetMetric, NiqeStatistics, niqe
+
+
+class Metric(Protocol):
+    """A measure whose states add up over batches and over ranks.
+
+    `measure(restored, gt, mask)` takes [n,3,h,w] RGB in [-1,1], already rounded to 8 bit, and a
+    mask [n,1,h,w] or None; it returns a flat float64 state. `finish(sum of states)` is the value;
+    NaN when nothing was measured.
+    """
+
+    def measure(self, restored: Tensor, gt: Tensor, mask: Tensor | None) -> Tensor: ...
+
+    def finish(self, state: Tensor) -> float: ...
+
+
+@dataclass(frozen=True)
+class MeanMetric:
+    """The mean over images of `per_image(restored, gt, mask) -> [n]`; NaN of an image: left out.
+
+    A function returns NaN where an image cannot be measured (a mask without room, no face).
+    """
+
+    per_image: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+    def measure(self, restored: Tensor, gt: Tensor, mask: Tensor | None) -> Tensor:
+        values = self.per_image(restored, gt, mask).double()
+        known = ~torch.isnan(values)
+        return torch.stack((values[known].sum(), known.sum().double()))
+
+    def finish(self, state: Tensor) -> float:
+        return float(state[0] / state[1]) if state[1] > 0 else float("nan")
+
+
+def rounded_to_bytes(image: Tensor) -> Tensor:
+    """[-1,1] images clamped and rounded to what an 8-bit file would hold, still in [-1,1]."""
+    return (image.float().clamp(-1, 1) * 127.5 + 127.5).round() / 127.5 - 1
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def _check_shape(restored: NDArray[np.uint8], crops: NDArray[np.uint8]) -> None:
 FULL_BELOW, LEAST_ABOVE, LEAST = 5.0, 12.0, 0.6
 """Loss up to which fidelity is 1, loss from which on it is LEAST, and LEAST.
 
-Measured by `python -m restore.benchmarks trust --parts fidelity` (docs/trust.md); another model may
+Measured by `python -m benchmarks trust --parts fidelity` (docs/trust.md); another model may
 want another curve.
 """
 

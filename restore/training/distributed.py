@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from restore.errors import DeviceError
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,15 +30,22 @@ class Ranks:
         return self.rank == 0
 
 
-def start_ranks(launcher: str = "none", device: str = "auto") -> Ranks:
+def start_ranks(launcher: str = "none", num_gpu: int | str = "auto") -> Ranks:
     """Join the processes that torchrun ("pytorch") or slurm started; "none" is one process.
 
-    NCCL where each process has a CUDA device of its own, else gloo on the CPU.
+    `num_gpu` 0 is the CPU, "auto" a CUDA device where there is one; a number without one is said in
+    the log. NCCL where each process has a CUDA device of its own, else gloo on the CPU.
     Raises `DeviceError` when the launcher's variables are missing.
     """
-    use_cuda = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
+    use_cuda = num_gpu != 0 and torch.cuda.is_available()
+    if not use_cuda and num_gpu not in (0, "auto"):
+        _log.warning(
+            "num_gpu: found %s, but torch sees no CUDA device here: training on the CPU "
+            "(num_gpu: 0 or auto says so)",
+            num_gpu,
+        )
     if launcher == "none":
-        return Ranks(device=torch.device(device if device != "auto" else _default(use_cuda)))
+        return Ranks(device=torch.device("cuda" if use_cuda else "cpu"))
     names = {"pytorch": ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     names["slurm"] = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
     missing = [n for n in names[launcher] if n not in os.environ]
@@ -66,10 +76,6 @@ def stop_ranks(ranks: Ranks) -> None:
     """Leave the process group."""
     if ranks.world > 1 and dist.is_initialized():
         dist.destroy_process_group()
-
-
-def _default(use_cuda: bool) -> str:
-    return "cuda" if use_cuda else "cpu"
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from restore.options.schema import Options
 from restore.training.distributed import Ranks, average_gradients
-from restore.training.stop import TrainingError
+from restore.training.fit import TrainingError
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 

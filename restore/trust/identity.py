@@ -74,7 +74,7 @@ def to_planes(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
 class IdentityThresholds:
     """Cosines of one identity network; those of another network mean something else.
 
-    Origin of the packaged ones: `python -m restore.benchmarks identity --parts pairs`
+    Origin of the packaged ones: `python -m benchmarks identity --parts pairs`
     (docs/identity.md).
     """
 

@@ -43,11 +43,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Limits:
-    """Where the statuses begin. Origin: `python -m restore.benchmarks trust` (docs/trust.md)."""
+    """Where the statuses begin. Origin: `python -m benchmarks trust` (docs/trust.md)."""
 
     good_eyes: tuple[tuple[float, float], ...] = ((1.0, 12.0), (2.0, 40.0))
     """(enlargement, least px between the eyes) of a sharp face that is left as it is, interpolated
-    over the logarithm of the enlargement. `python -m restore.benchmarks trust --parts sharp`: as
+    over the logarithm of the enlargement. `python -m benchmarks trust --parts sharp`: as
     large as it is in the photo a sharp face is nearest to the truth by itself, and below 12 px it
     cannot be told from a noisy one. Enlarged, its own pixels are nearer in LPIPS from 16 px (twice)
     and 25 px (four times) on, but they are soft where a restored face is not: small old prints want
@@ -94,7 +94,7 @@ class Limits:
     least_in_frame: float = 0.75
     """Below it a feature, not only hair or chin, is beyond the photo's border."""
     most_covered: float = 0.12
-    """`python -m restore.benchmarks cover` prints what lies above: 1 to 3 % of open faces, all of
+    """`benchmarks trust --parts cover` prints what lies above: 1 to 3 % of open faces, all of
     those with dark glasses, a mask, a hand or half of them hidden; of LFW's 5,146 photos 49, nearly
     all with something before the face (looked at)."""
 

@@ -6,7 +6,7 @@ from io import BytesIO
 import cv2
 import numpy as np
 
-from restore.benchmarks.protocol import ProtocolFaces
+from benchmarks.faces import ProtocolFaces
 from restore.data.stores import TarStore, encode_image
 
 NAMES = ("aaf_1", "aaf_2", "congress_1", "tpdne_1")

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from restore.benchmarks.__main__ import BENCHMARKS, main
+from benchmarks.__main__ import BENCHMARKS, main
 
 
 def test_pairs_stand_in_rows(tmp_path):
@@ -28,7 +28,7 @@ def test_every_benchmark_of_the_table_is_there():
     from importlib import import_module
 
     for name in BENCHMARKS:
-        assert callable(import_module(f"restore.benchmarks.{name}").main)
+        assert callable(import_module(f"benchmarks.{name}").main)
 
 
 def test_an_unknown_benchmark_lists_the_known_ones(capsys):

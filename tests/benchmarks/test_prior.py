@@ -5,13 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from restore.benchmarks.prior import frechet_table, paint_bank, real_faces
-from restore.benchmarks.prior_blind import (
+from benchmarks.prior import (
     Rebuilder,
     Rebuilt,
     choose,
+    frechet_table,
     group_of,
+    paint_bank,
     read_ages,
+    real_faces,
     smallest_alike,
     table_row,
 )

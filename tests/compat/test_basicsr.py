@@ -28,7 +28,7 @@ def test_the_stub_never_stays():
 
 @needs_basicsr
 def test_a_network_of_basicsr_by_name():
-    from restore.training.build_networks import build_plugin_network
+    from restore.training.build import build_plugin_network
 
     arguments = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 1, "num_grow_ch": 4}
     network = build_plugin_network(

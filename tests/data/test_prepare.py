@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import pytest
-from restore.data.prepare.__main__ import main
 
+from restore.commands.tree import run_verb
 from restore.data.face_dataset import FaceDataset, read_record, template_landmarks
 from restore.data.prepare.crops import (
     FaceTools,
@@ -216,11 +216,11 @@ def test_command_line(photos, tmp_path, capsys):
     write_store("disk", tmp_path)
     out = str(tmp_path / "set.lmdb")
     arguments = [str(tmp_path / "crops"), "--aligned", "--size", "8", "--out", out]
-    assert main([*arguments, "--min-sharpness", "0", "--workers", "1"]) == 0
+    assert run_verb("prepare", [*arguments, "--min-sharpness", "0", "--workers", "1"]) == 0
     assert "6 crops kept" in capsys.readouterr().out
-    assert main([*arguments, "--zoom", "1.2"]) == 1
+    assert run_verb("prepare", [*arguments, "--zoom", "1.2"]) == 2
     assert "error: set.report belongs to a set with other settings" in capsys.readouterr().err
-    assert main([str(photos), "--detector", "none", "--out", out]) == 1
+    assert run_verb("prepare", [str(photos), "--detector", "none", "--out", out]) == 2
     assert "photos need one" in capsys.readouterr().err
 
 

@@ -8,7 +8,7 @@ import torch
 from restore.data.batches import SampleOrder, open_dataset, source_balance
 from restore.errors import InputError
 from restore.options.data import FaceDatasetOptions, PairedDatasetOptions
-from restore.training.crop_source import open_crops
+from restore.training.feed import open_crops
 from tests.data.crops import NAMES, write_store
 
 

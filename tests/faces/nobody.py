@@ -1,4 +1,4 @@
-"""A generated face (nobody's) for tests: `python -m restore.latents sample`, seed 116, psi 0.7."""
+"""A generated face (nobody's) for tests: `restore latents sample`, seed 116, psi 0.7."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from restore.benchmarks.detection import FACES_IN, read_photo
+from benchmarks.detection import FACES_IN, read_photo
 from restore.errors import CheckpointError, InputError, MissingExtraError
 from restore.faces import centerface
 from restore.faces.centerface import CenterFace

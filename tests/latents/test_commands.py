@@ -3,6 +3,7 @@
 import argparse
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,16 @@ import torch
 from PIL import Image
 
 from restore.checkpoints.model_file import save_model_file
+from restore.commands.tree import run_verb
 from restore.images.contact_sheet import GAP
-from restore.latents.arguments import add_latent_commands, main
+from restore.latents.arguments import add_latent_commands
 from restore.latents.codes import Codes, load_codes, save_codes
 from restore.latents.generate import generate_faces, load_generator
 from restore.latents.spaces import z_of_seeds, z_to_w_plus
 from tests.latents.tiny import MOBILE_ARGUMENTS, mobile, stylegan2
+
+main = partial(run_verb, "latents")
+
 
 COMMANDS = {"sample", "spaces", "mix", "strip", "film", "invert", "cross", "children", "imagine"}
 COMMANDS |= {"edit", "directions", "stylise"}
@@ -77,7 +82,7 @@ def test_the_command_line_imports_no_torch():
 def test_every_command_has_help(name, capsys):
     with pytest.raises(SystemExit) as stop:
         main([name, "--help"])
-    assert stop.value.code == 0 and "usage: python -m restore.latents" in capsys.readouterr().out
+    assert stop.value.code == 0 and "usage: restore latents" in capsys.readouterr().out
 
 
 def test_spaces_are_described(run):

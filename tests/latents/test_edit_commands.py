@@ -1,15 +1,19 @@
 """`directions` and `edit` on the command line, with tiny generators."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from restore.latents.arguments import main
+from restore.commands.tree import run_verb
 from restore.latents.codes import Codes, load_codes, save_codes
 from restore.latents.directions import Direction, DirectionSet, load_directions, save_directions
 from restore.latents.generate import load_generator, save_generator
 from tests.latents.tiny import mobile
+
+main = partial(run_verb, "latents")
 
 
 @pytest.fixture
@@ -39,7 +43,12 @@ def test_edits_add_up_and_cancel(model, file, tmp_path, capsys):
     names = [tmp_path / f"{n}.png" for n in "abc"]
     assert main([*edit, "--direction", "up", "--strength", "0", "-o", str(names[0])]) == 0
     assert main([*edit, "--direction", "up", "--strength", "2", "-o", str(names[1])]) == 0
-    assert main([*edit, "--direction", "up", "down", "--strength", "2", "-o", str(names[2])]) == 0
+    assert (
+        run_verb(
+            "latents", [*edit, "--direction", "up", "down", "--strength", "2", "-o", str(names[2])]
+        )
+        == 0
+    )
     assert not np.array_equal(pixels(names[0]), pixels(names[1]))
     difference = pixels(names[0]).astype(int) - pixels(names[2])
     assert np.abs(difference).max() <= 1
@@ -70,7 +79,12 @@ def test_listing_and_sheets(model, file, tmp_path, capsys):
     assert [p.name for p in (tmp_path / "sheets").iterdir()] == ["up.png"]
     assert main(["directions", "list"]) == 0  # the packaged ones
     assert "smile: serious to smiling" in capsys.readouterr().out
-    assert main(["directions", "sheet", "--model", str(model), "-o", str(tmp_path / "s")]) == 2
+    assert (
+        run_verb(
+            "latents", ["directions", "sheet", "--model", str(model), "-o", str(tmp_path / "s")]
+        )
+        == 2
+    )
     assert "python -m tools directions" in capsys.readouterr().err
 
 
@@ -101,4 +115,4 @@ def test_what_is_missing_is_named(model, tmp_path, capsys):
     ):
         assert main(words) == 2
         error = capsys.readouterr().err
-        assert says in error and error.startswith("error: ") and error.count("\n") == 1
+        assert says in error and error.startswith("restore: error: ") and error.count("\n") == 1

@@ -1,5 +1,7 @@
 """Faces by seed and size, sheets, and the command that draws them."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,9 @@ from PIL import Image
 
 from restore.checkpoints.model_file import save_model_file
 from restore.checkpoints.prior_heads_file import load_prior_heads
+from restore.commands.tree import run_verb
 from restore.errors import CheckpointError, InputError
 from restore.images.contact_sheet import GAP
-from restore.latents.arguments import main
 from restore.latents.generate import (
     generate_faces,
     load_generator,
@@ -20,6 +22,8 @@ from restore.latents.generate import (
 from restore.latents.spaces import z_of_seeds, z_to_w_plus
 from restore.networks.mobile_stylegan import PriorHeads
 from tests.latents.tiny import FAMILIES, MOBILE_ARGUMENTS, mobile, stylegan2
+
+main = partial(run_verb, "latents")
 
 
 @pytest.fixture(params=sorted(FAMILIES))
@@ -121,8 +125,18 @@ def test_the_command_draws_a_sheet_and_the_faces(model, tmp_path, capsys):
     sheet, folder = tmp_path / "out/sheet.png", tmp_path / "faces"
     arguments = ["--seed", "3", "--count", "4", "--size", "32", "--truncation", "0.5"]
     assert (
-        main(
-            ["sample", "--model", str(model), *arguments, "-o", str(sheet), "--folder", str(folder)]
+        run_verb(
+            "latents",
+            [
+                "sample",
+                "--model",
+                str(model),
+                *arguments,
+                "-o",
+                str(sheet),
+                "--folder",
+                str(folder),
+            ],
         )
         == 0
     )
@@ -136,9 +150,14 @@ def test_the_command_draws_a_sheet_and_the_faces(model, tmp_path, capsys):
 
 def test_errors_are_one_line(model, tmp_path, capsys):
     for wrong in (["--size", "4096"], ["--count", "0"], ["--truncation", "9"]):
-        assert main(["sample", "--model", str(model), *wrong, "-o", str(tmp_path / "s.png")]) == 2
+        assert (
+            run_verb(
+                "latents", ["sample", "--model", str(model), *wrong, "-o", str(tmp_path / "s.png")]
+            )
+            == 2
+        )
         error = capsys.readouterr().err
-        assert error.startswith("error: ") and error.count("\n") == 1
+        assert error.startswith("restore: error: ") and error.count("\n") == 1
     assert main(["sample", "--model", str(tmp_path / "none.pth")]) == 2
     assert main(["sample", "--model", str(model), "-o", str(tmp_path / "faces.npy")]) == 2
     assert "python -m tools faces" in capsys.readouterr().err

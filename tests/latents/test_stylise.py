@@ -1,12 +1,14 @@
 """Styles: windows equal the whole, drawings, layer swaps, fine-tuning, the commands."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from restore.commands.tree import run_verb
 from restore.errors import InputError, OptionError
-from restore.latents.arguments import main
 from restore.latents.generate import level_of, load_generator, save_generator, swap_layers
 from restore.latents.spaces import z_of_seeds, z_to_w_plus
 from restore.latents.stylise import (
@@ -28,6 +30,8 @@ from restore.latents.stylise import (
 )
 from restore.networks.mobile_stylegan import MobileStyleGAN
 from tests.latents.tiny import FAMILIES, mobile, stylegan2
+
+main = partial(run_verb, "latents")
 
 
 @pytest.fixture(params=sorted(FAMILIES))
@@ -241,7 +245,7 @@ def test_the_commands_draw_train_and_swap(tmp_path, capsys):
         [*draw[:-1], "0", "-o", str(folder)],
     ):
         assert main(wrong) == 2
-        assert capsys.readouterr().err.startswith("error: ")
+        assert capsys.readouterr().err.startswith("restore: error: ")
 
 
 def test_an_empty_folder_is_no_style(tmp_path):

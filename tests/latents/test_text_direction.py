@@ -1,12 +1,13 @@
 """Directions from words on a tiny random open_clip model, loaded from a file."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
 
+from restore.commands.tree import run_verb
 from restore.errors import CheckpointError, InputError
-from restore.latents.arguments import main
 from restore.latents.directions import load_directions, move
 from restore.latents.generate import save_generator
 from restore.latents.spaces import measure_w, styles_step
@@ -16,6 +17,9 @@ from tests.latents.tiny import mobile, stylegan2
 open_clip = pytest.importorskip("open_clip", reason="open_clip is not installed (extra: clip)")
 
 from restore.latents.text_direction import load_clip  # noqa: E402
+
+main = partial(run_verb, "latents")
+
 
 CONFIG = {
     "embed_dim": 16,

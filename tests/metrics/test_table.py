@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from restore.errors import InputError, OptionError
-from restore.metrics.measure import rounded_to_bytes
-from restore.metrics.table import METRICS, MetricTools, build_suite
+from restore.metrics.table import METRICS, MetricTools, build_suite, rounded_to_bytes
 from restore.networks.facemesh import FaceMesh
 from restore.networks.identity import MobileFaceNet
 from restore.networks.perceptual import SqueezeNetFeatures

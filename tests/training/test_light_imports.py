@@ -14,7 +14,6 @@ def test_the_trainer_imports_with_torch_numpy_opencv_yaml_safetensors_pillow_alo
         "import sys",
         *(f"sys.modules[{name!r}] = None" for name in OPTIONAL),
         "import restore.train, restore.test, restore.training.setup",
-        "import restore.benchmarks.training",
     ]
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)], cwd=ROOT, capture_output=True, text=True

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import yaml
 
+from restore.commands.tree import run_verb
 from restore.config.degradation_options import DegradationOptions
 from restore.latents.generate import load_generator, save_generator
 from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
-from restore.train import main
-from restore.training import build_prior
-from restore.training.recipes import mixture_of
-from restore.training.state import load_state
-from restore.training.stylegan_step import shrunken_picture
+from restore.training import setup
+from restore.training.build import mixture_of
+from restore.training.experiment import load_state
+from restore.training.prior import shrunken_picture
 from tests.conftest import ROOT
 from tests.training.tiny import crops, loss_networks, write
+
+main = partial(run_verb, "train")
 
 
 @pytest.fixture
@@ -89,7 +92,7 @@ def test_the_prior_is_fine_tuned_above_its_frozen_levels(workplace, monkeypatch,
     save_generator(workplace / "prior.safetensors", net, "tiny")
     heads = PriorHeads((16, 16, 16, 8), (16,))
     heads.start_from(net)
-    monkeypatch.setattr(build_prior, "load_prior_heads", lambda _: heads.requires_grad_(False))
+    monkeypatch.setattr(setup, "load_prior_heads", lambda _: heads.requires_grad_(False))
     block = {
         "type": "MobileStyleGAN", "channels": [16, 16, 16, 8], "w_dim": 16, "num_mapping": 2,
         "head_sizes": [], "load_path": "prior.safetensors", "out_size": size, "freeze_levels": 8,
@@ -124,7 +127,7 @@ def test_a_head_that_is_not_there_is_named(workplace, capsys):
     options["network_d"] |= {"out_size": 32, "narrow": 0.03125}
     options["datasets"]["train"] |= {"dataroot_gt": "datasets/tiny/crops.npy", "out_size": 32}
     del options["datasets"]["train"]["source_weights"]
-    assert main(["-opt", str(write(workplace, options))]) == 1
+    assert main(["-opt", str(write(workplace, options))]) == 2
     assert "expected a packaged head of 32 px" in capsys.readouterr().err
 
 
@@ -138,7 +141,7 @@ def test_a_priors_picture_is_the_full_one_shrunk(size):
 
 def test_a_frozen_mapping_has_no_path_length(workplace, capsys):
     file = str(ROOT / "options" / "finetune_prior_cpu.yml")
-    assert main(["-opt", file, "--force_yml", "train:path_reg_weight=2"]) == 1
+    assert main(["-opt", file, "--force_yml", "train:path_reg_weight=2"]) == 2
     assert "train.path_reg_weight: expected 0" in capsys.readouterr().err
 
 

@@ -8,23 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from restore.benchmarks.training import measure
 from restore.errors import CheckpointError, MissingExtraError
 from restore.networks.unet_encoder import build_mobile_restorer
 from restore.options.training import ConstantOptions, CosineOptions, MultiStepOptions
-from restore.training.ada import AdaptiveStrength, augment, augment_draws
-from restore.training.build_networks import fill_network
+from restore.training.build import fill_network, rate_factors
 from restore.training.distributed import Ranks
-from restore.training.ema import averaged_copy, ema_update
-from restore.training.generated import BankOptions, FaceBank
-from restore.training.log import WandbSink, append_training_log
-from restore.training.optimisers import rate_factors
-from restore.training.restorer_losses import windows
-from restore.training.sample_draws import SampleDraws
-from restore.training.schedules import Schedule
-from restore.training.state import save_state, states_of
+from restore.training.experiment import WandbSink, append_training_log, save_state, states_of
+from restore.training.feed import BankOptions, FaceBank, SampleDraws
+from restore.training.fit import Schedule, averaged_copy, ema_update
+from restore.training.prior import AdaptiveStrength, augment, augment_draws
+from restore.training.restorer import windows
 from restore.training.validation import shard
-from tests.training.tiny import restorer_options, write
 
 TINY = {
     "crop_size": 32, "trunk_size": 16, "trunk_channels": (8, 8, 8), "condition_levels": (8,),
@@ -133,12 +127,6 @@ def test_plain_weights_of_a_prior_move_at_equalised_rates():
     conv = generator.convs[0].conv.weight
     assert factors[id(conv)] == pytest.approx(1 / 6)
     assert factors[id(generator.map_latents[0].bias)] == pytest.approx(0.01)
-
-
-def test_benchmark_prints_every_share(tmp_path):
-    table = measure(str(write(tmp_path, restorer_options(tmp_path))), 1)
-    for part in ("| data |", "| degradation |", "| G |", "| D |", "images per second"):
-        assert part in table
 
 
 def test_a_missing_wandb_is_named_with_its_own_pip_line(tmp_path, monkeypatch):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
-from restore.train import main
+from restore.commands.tree import run_verb
 from restore.training.distributed import Ranks
+from restore.training.experiment import load_state
 from restore.training.precision import Stepper
-from restore.training.state import load_state
 from tests.training.tiny import changed, restorer_options, write
+
+main = partial(run_verb, "train")
 
 
 def network():

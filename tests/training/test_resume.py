@@ -1,8 +1,12 @@
+from functools import partial
+
 import torch
 
-from restore.train import main
-from restore.training.state import load_state
+from restore.commands.tree import run_verb
+from restore.training.experiment import load_state
 from tests.training.tiny import changed, restorer_options, write
+
+main = partial(run_verb, "train")
 
 
 def state_of(folder, name="tiny", step=4):

@@ -6,13 +6,16 @@ import os
 import socket
 import subprocess
 import sys
+from functools import partial
 
 import torch
 
-from restore.train import main
-from restore.training.state import load_state
+from restore.commands.tree import run_verb
+from restore.training.experiment import load_state
 from tests.conftest import ROOT
 from tests.training.tiny import changed, restorer_options, write
+
+main = partial(run_verb, "train")
 
 
 def free_port():
