@@ -3,8 +3,8 @@
     python -m restore.benchmarks cover --faces FACES
 
 FACES: the folder with faces256-val.tar. The four covers are painted by other means than those that
-the network learnt from (`restore.training.covers`). With --photos STORE, a sheet of the faces of a
-store that it holds most covered, to be looked at.
+the network learnt from (`restore.degradation.covers`). With --photos STORE, a sheet of the faces of
+a store that it holds most covered, to be looked at.
 """
 
 from __future__ import annotations

@@ -30,9 +30,21 @@ class StageOptions:
     gaussian_noise_prob: float | None = None
     poisson_scale_range: tuple[float, float] | None = None
     gray_noise_prob: float | None = None
+    chroma_noise_prob: float | None = None
+    blotch_prob: float | None = None
+    blotch_range: tuple[float, float] | None = None
+    sharpen_prob: float | None = None
+    sharpen_range: tuple[float, float] | None = None
+    sharpen_radius: tuple[float, float] | None = None
+    mosaic_prob: float | None = None
+    mosaic_range: tuple[float, float] | None = None
+    palette_prob: float | None = None
+    palette_range: tuple[float, float] | None = None
+    video_prob: float | None = None
+    video_range: tuple[float, float] | None = None
     jpeg_prob: float | None = None
     jpeg_range: tuple[float, float] | None = None
-    jpeg_chroma: str | None = None
+    jpeg_chroma: str | tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +75,21 @@ class DegradationOptions:
     gaussian_noise_prob: float | None = None
     poisson_scale_range: tuple[float, float] | None = None
     gray_noise_prob: float | None = None
+    chroma_noise_prob: float | None = None
+    blotch_prob: float | None = None
+    blotch_range: tuple[float, float] | None = None
+    sharpen_prob: float | None = None
+    sharpen_range: tuple[float, float] | None = None
+    sharpen_radius: tuple[float, float] | None = None
+    mosaic_prob: float | None = None
+    mosaic_range: tuple[float, float] | None = None
+    palette_prob: float | None = None
+    palette_range: tuple[float, float] | None = None
+    video_prob: float | None = None
+    video_range: tuple[float, float] | None = None
     jpeg_prob: float | None = None
     jpeg_range: tuple[float, float] | None = None
-    jpeg_chroma: str | None = None
+    jpeg_chroma: str | tuple[str, ...] | None = None
     second: StageOptions | None = None
     final_sinc_prob: float | None = None
     upsample_modes: tuple[str, ...] | None = None
@@ -99,6 +123,17 @@ class DegradationOptions:
     hue: tuple[float, float] | None = None
     gray_prob: float | None = None
     gt_gray: bool | None = None
+    tint_prob: float | None = None
+    tint_range: tuple[float, float] | None = None
+    occluder_prob: float | None = None
+    background_prob: float | None = None
+    background_range: tuple[float, float] | None = None
+    caption_prob: float | None = None
+    caption_range: tuple[float, float] | None = None
+    margin_prob: float | None = None
+    margin_range: tuple[float, float] | None = None
+    cut_prob: float | None = None
+    cut_range: tuple[float, float] | None = None
     reference_size: int | None = None
     """Side of the crops whose pixels the sizes are counted in; may stand beside `recipe`."""
 

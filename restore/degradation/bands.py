@@ -30,6 +30,11 @@ class Band:
         """How many pixels come out."""
         return self.index.shape[0]
 
+    @property
+    def copies(self) -> bool:
+        """Whether every output is one source pixel as it is."""
+        return self.index.shape[1] == 1 and bool((self.weights == 1).all())
+
     def pieces(self, like: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
         """Outputs, the sources that they look at, and the matrix between them, piece by piece.
 
@@ -53,6 +58,8 @@ class Band:
 
 def map_rows(x: Tensor, band: Band) -> Tensor:
     """`[n,c,H,W]` -> `[n,c,target,W]`."""
+    if band.copies:
+        return x.index_select(2, band.index[:, 0].to(x.device))
     out = x.new_empty(*x.shape[:2], band.target, x.shape[3])
     for target, source, matrix in band.pieces(x):
         out[:, :, target] = matrix @ x[:, :, source]
@@ -61,6 +68,8 @@ def map_rows(x: Tensor, band: Band) -> Tensor:
 
 def map_columns(x: Tensor, band: Band) -> Tensor:
     """`[n,c,H,W]` -> `[n,c,H,target]`."""
+    if band.copies:
+        return x.index_select(3, band.index[:, 0].to(x.device))
     out = x.new_empty(*x.shape[:3], band.target)
     for target, source, matrix in band.pieces(x):
         out[..., target] = x[..., source] @ matrix.T

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from restore.degradation.bands import Band
 from restore.degradation.canvas import Canvas, reflect_index, reflect_pad
+from restore.degradation.resize import apply_sides, resize_band
 
 DIRECT_MAX_SIZE = 9
 """Kernels up to this size are faster as a grouped convolution than by FFT (measured at 256 px)."""
@@ -25,6 +26,18 @@ def blur(canvas: Canvas, kernels: Tensor) -> Canvas:
     padded = reflect_pad(canvas, size // 2)
     by = _convolve_direct if size <= DIRECT_MAX_SIZE else _convolve_fft
     return canvas.with_pixels(by(padded, kernels))
+
+
+def filter_lines(canvas: Canvas, lines: Tensor) -> Tensor:
+    """Pixels after each sample's line `[n,k]`, k odd, along both sides, at a reflect-101 border.
+
+    As `cv2.sepFilter2D` with the line twice (BORDER_DEFAULT).
+    """
+    rows, columns = [], []
+    for line, (h, w) in zip(lines, canvas.sizes, strict=True):
+        rows.append(blur_band(line, resize_band("bilinear", h, h)))
+        columns.append(rows[-1] if w == h else blur_band(line, resize_band("bilinear", w, w)))
+    return apply_sides(canvas, rows, columns)
 
 
 def blur_band(line: Tensor, after: Band) -> Band:

@@ -13,7 +13,9 @@ from restore.degradation import color
 from restore.degradation.blur import blur
 from restore.degradation.canvas import Canvas, full_canvas
 from restore.degradation.draws import Draws, draws_from
+from restore.degradation.effects import apply_effects
 from restore.degradation.kernels import sinc_kernels
+from restore.degradation.overlay import lay_over, occlude
 from restore.degradation.passes import (
     add_noise,
     blur_and_resize,
@@ -123,14 +125,21 @@ def _degrade_by(
     def work(index: np.ndarray) -> None:
         at = _index(where[index], gt.device)
         one, own = draws.take(index), printed.take(index)
-        x = gt[at].clamp(-1, 1).add_(1).mul_(0.5)
+        good = gt[at].clamp(-1, 1).add_(1).mul_(0.5)
+        x = occlude(recipe, good, one)
+        changed = x is not good
         out = _chain(recipe, x, [s.take(index) for s in stages], own, one)
         out, gray[index] = recolor(recipe, out, one)
-        lq[at] = to_8_bit(out)
-        good = own.tone_target(x)
+        out = _tint(recipe, out, (gray[index] | (own.gray > 0)), one)
+        toned = own.tone_target(x)
+        changed, good = changed or toned is not None, x if toned is None else toned
         if recipe.gt_gray and gray[index].any():
-            good = color.to_gray(x if good is None else good, gray[index].astype(np.float64))
-        if good is not None:
+            changed, good = True, color.to_gray(good, gray[index].astype(np.float64))
+        laid = lay_over(recipe, out, good, one)
+        if laid is not None:
+            changed, (out, good) = True, laid
+        lq[at] = to_8_bit(out)
+        if changed:
             target[at] = good * 2 - 1
 
     chunks = _chunks(stages, gt.device)
@@ -187,13 +196,11 @@ def _chain(
         else:
             canvas = blur_and_resize(canvas, stage)
         canvas = add_noise(canvas, stage)
-        chroma = (
-            recipe.jpeg_chroma if i == 0 or recipe.second is None else recipe.second.jpeg_chroma
-        )
+        canvas = apply_effects(canvas, stage.effects)
         last = i == len(stages) - 1
         if last and recipe.final_sinc_prob > 0:
             canvas = _final_sinc(recipe, canvas, draws, before=True)
-        canvas = compress(canvas, stage, chroma)
+        canvas = compress(canvas, stage)
         if last and recipe.final_sinc_prob > 0:
             canvas = _final_sinc(recipe, canvas, draws, before=False)
     modes = recipe.upsample_modes
@@ -239,16 +246,36 @@ def recolor(recipe: Recipe, x: Tensor, draws: Draws) -> tuple[Tensor, np.ndarray
     return x, gray
 
 
+def _tint(recipe: Recipe, x: Tensor, gray: np.ndarray, draws: Draws) -> Tensor:
+    """A scan's cast over the gray samples: mostly warm, as paper yellows, else cold."""
+    chosen = draws.happens("tint", recipe.tint_prob) & gray
+    if not chosen.any():
+        return x
+    strength = draws.uniform("tint.strength", *recipe.tint_range) * chosen
+    warm, green = draws.uniform("tint.warm", -0.4, 1.0), draws.uniform("tint.green", -0.2, 0.2)
+    return color.cast(x, np.exp(np.stack([-warm, green, warm], 1) * strength[:, None]))
+
+
 def to_8_bit(x: Tensor) -> Tensor:
     """Pixels in [0,1], clamped to that, on the 8-bit grid of [-1,1]."""
     return x.clamp(0, 1).mul_(255).round_().mul_(2 / 255).sub_(1)
 
 
 def _truth(stages: list[StageDraw], printed: PrintDraw, gray: np.ndarray) -> np.ndarray:
+    one = np.ones(len(gray))
     sigma = np.sqrt(sum(s.true_sigma**2 for s in stages))
     # the coarsest grid that the picture went through
-    scale = np.max([s.true_scale for s in stages], axis=0)
+    effects = [effect for s in stages for effect in s.effects]
+    scales = [
+        s.true_scale * np.prod([e.get("true_scale", one) for e in s.effects], axis=0)
+        for s in stages
+    ]
+    scale = np.max(scales, axis=0)
     noise = np.sqrt(sum(s.true_noise**2 for s in stages) + printed.grain**2)
+    for effect in effects:
+        noise = np.hypot(noise, effect.get("true_noise", 0.0))
     quality = np.min([np.where(s.quality > 0, s.quality, 100.0) for s in stages], axis=0)
+    for effect in effects:
+        quality = np.minimum(quality, effect.get("true_quality", 100.0))
     colorless = np.maximum(gray, np.maximum(printed.gray, printed.sepia > 0.5))
     return np.stack([sigma, scale, noise, quality, colorless, printed.damage])

@@ -54,22 +54,24 @@ def resize_drawn(canvas: Canvas, draw: StageDraw) -> Canvas:
 def add_noise(canvas: Canvas, draw: StageDraw) -> Canvas:
     """The noise of a pass; clamped to [0,1] as in GFPGAN and Real-ESRGAN."""
     if (draw.noise_sigma > 0).any():
-        canvas = add_gaussian_noise(canvas, draw.noise_sigma, draw.gray_noise, draw.noise_seed)
+        canvas = add_gaussian_noise(
+            canvas, draw.noise_sigma, draw.gray_noise, draw.noise_seed, draw.chroma_noise
+        )
     if (draw.poisson_scale > 0).any():
         canvas = add_poisson_noise(canvas, draw.poisson_scale, draw.gray_noise, draw.noise_seed)
     return canvas.with_pixels(canvas.pixels.clamp(0, 1))
 
 
-def compress(canvas: Canvas, draw: StageDraw, chroma: str) -> Canvas:
+def compress(canvas: Canvas, draw: StageDraw) -> Canvas:
     """The JPEG of a pass; samples of quality 0 are left as they are."""
-    coded = draw.quality > 0
-    if not coded.any():
-        return canvas
-    out = jpeg(canvas, np.maximum(draw.quality, 1), chroma, step_scale=draw.step_scale)
-    if coded.all():
-        return out
-    mask = torch.as_tensor(coded, device=canvas.pixels.device)[:, None, None, None]
-    return canvas.with_pixels(torch.where(mask, out.pixels, canvas.pixels))
+    for chroma in sorted(set(draw.chroma[draw.quality > 0].tolist())):
+        coded = (draw.quality > 0) & (draw.chroma == chroma)
+        out = jpeg(canvas, np.maximum(draw.quality, 1), chroma, step_scale=draw.step_scale)
+        if coded.all():
+            return out
+        mask = torch.as_tensor(coded, device=canvas.pixels.device)[:, None, None, None]
+        canvas = canvas.with_pixels(torch.where(mask, out.pixels, canvas.pixels))
+    return canvas
 
 
 def drawn_kernels(draw: StageDraw) -> Tensor:

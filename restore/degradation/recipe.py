@@ -48,9 +48,29 @@ class Stage:
     """Share of Gaussian among the noises; the others are Poisson noise."""
     poisson_scale_range: Range = (0.05, 3.0)
     gray_noise_prob: float = 0.0
+    chroma_noise_prob: float = 0.0
+    """Share of Gaussian noises of colour alone, among those that are not gray."""
+    blotch_prob: float = 0.0
+    blotch_range: Range = (10.0, 40.0)
+    """Sigma in 0..255 of sensor noise that was denoised into blotches."""
+    sharpen_prob: float = 0.0
+    sharpen_range: Range = (0.3, 2.5)
+    """Amount of an unsharp mask."""
+    sharpen_radius: Range = (0.5, 1.5)
+    """px: sigma of its Gaussian, after the resize."""
+    mosaic_prob: float = 0.0
+    mosaic_range: Range = (2.0, 6.0)
+    """px of a cell."""
+    palette_prob: float = 0.0
+    palette_range: Range = (6.0, 24.0)
+    """Levels that are left of each channel."""
+    video_prob: float = 0.0
+    video_range: Range = (10.0, 50.0)
+    """Quantiser step in 0..255 of a video's blocks."""
     jpeg_prob: float = 1.0
     jpeg_range: Range = (60.0, 100.0)
-    jpeg_chroma: str = "420"
+    jpeg_chroma: str | tuple[str, ...] = "420"
+    """One of several is drawn for each sample; one that is named twice is drawn twice as often."""
 
     def __post_init__(self) -> None:
         _refuse(stage_problems(self), "Stage")
@@ -83,9 +103,21 @@ class Recipe:
     gaussian_noise_prob: float = 1.0
     poisson_scale_range: Range = (0.05, 3.0)
     gray_noise_prob: float = 0.0
+    chroma_noise_prob: float = 0.0
+    blotch_prob: float = 0.0
+    blotch_range: Range = (10.0, 40.0)
+    sharpen_prob: float = 0.0
+    sharpen_range: Range = (0.3, 2.5)
+    sharpen_radius: Range = (0.5, 1.5)
+    mosaic_prob: float = 0.0
+    mosaic_range: Range = (2.0, 6.0)
+    palette_prob: float = 0.0
+    palette_range: Range = (6.0, 24.0)
+    video_prob: float = 0.0
+    video_range: Range = (10.0, 50.0)
     jpeg_prob: float = 1.0
     jpeg_range: Range = (60.0, 100.0)
-    jpeg_chroma: str = "420"
+    jpeg_chroma: str | tuple[str, ...] = "420"
 
     second: Stage | None = None
     """A second pass (Real-ESRGAN's second order)."""
@@ -137,6 +169,24 @@ class Recipe:
     gray_prob: float = 0.0
     gt_gray: bool = False
     """Whether gray_prob makes gt gray as well."""
+
+    tint_prob: float = 0.0
+    tint_range: Range = (0.03, 0.3)
+    """A scan's cast over a gray picture, in lq alone."""
+    occluder_prob: float = 0.0
+    """Something painted before the face, in gt too: a hand, a hat, glasses, a microphone."""
+    background_prob: float = 0.0
+    background_range: Range = (0.4, 1.0)
+    """How much is seen of what lies sharp or grainy around the degraded face, in gt too."""
+    caption_prob: float = 0.0
+    caption_range: Range = (0.03, 0.12)
+    """Height of clean letters over the picture, as a share of its height, in gt too."""
+    margin_prob: float = 0.0
+    margin_range: Range = (0.02, 0.2)
+    """Width of a page's margin, as a share of the side, in gt too."""
+    cut_prob: float = 0.0
+    cut_range: Range = (0.05, 0.35)
+    """Share of the side beyond the photo's end, in gt too."""
 
     reference_size: int | None = None
     """None: pixel units are pixels of the picture at hand. Else they are those of a square crop of

@@ -13,7 +13,14 @@ from restore.degradation.resize import RESIZE_MODES
 def stage_problems(stage: Any) -> list[str]:
     """What is wrong with the keys of a pass (a Stage, or a Recipe's own)."""
     probs = ("blur_prob", "sinc_prob", "downsample_prob", "noise_prob", "gaussian_noise_prob")
-    problems = _prob_problems(stage, (*probs, "gray_noise_prob", "jpeg_prob"))
+    probs += ("gray_noise_prob", "chroma_noise_prob", "jpeg_prob", "blotch_prob", "sharpen_prob")
+    problems = _prob_problems(stage, (*probs, "mosaic_prob", "palette_prob", "video_prob"))
+    problems += range_problems(stage, "blotch_range", 0.0, 128.0)
+    problems += range_problems(stage, "sharpen_range", 0.0, 20.0)
+    problems += range_problems(stage, "sharpen_radius", 0.1, 10.0)
+    problems += range_problems(stage, "mosaic_range", 1.0, 64.0)
+    problems += range_problems(stage, "palette_range", 2.0, 256.0)
+    problems += range_problems(stage, "video_range", 0.1, 255.0)
     problems += range_problems(stage, "blur_sigma", 0.0, 200.0)
     problems += range_problems(stage, "betag_range", 0.05, 20.0)
     problems += range_problems(stage, "betap_range", 0.05, 20.0)
@@ -25,7 +32,8 @@ def stage_problems(stage: Any) -> list[str]:
     problems += _choice_problems(stage, "kernel_list", KERNEL_NAMES)
     problems += _choice_problems(stage, "downsample_modes", RESIZE_MODES)
     problems += _kernel_size_problems(stage.blur_kernel_size)
-    if stage.jpeg_chroma not in CHROMA_MODES:
+    named = stage.jpeg_chroma if isinstance(stage.jpeg_chroma, tuple) else (stage.jpeg_chroma,)
+    if not named or any(name not in CHROMA_MODES for name in named):
         problems.append(f"jpeg_chroma: found {stage.jpeg_chroma!r}, expected one of {CHROMA_MODES}")
     if len(stage.kernel_prob) != len(stage.kernel_list):
         problems.append(
@@ -74,6 +82,12 @@ _RECIPE_PROBS = (
     "color_jitter_prob",
     "color_jitter_pt_prob",
     "gray_prob",
+    "tint_prob",
+    "occluder_prob",
+    "background_prob",
+    "caption_prob",
+    "margin_prob",
+    "cut_prob",
 )
 
 _RECIPE_RANGES = (
@@ -90,6 +104,11 @@ _RECIPE_RANGES = (
     ("contrast", 0.0, 10.0),
     ("saturation", 0.0, 10.0),
     ("hue", -0.5, 0.5),
+    ("tint_range", 0.0, 2.0),
+    ("background_range", 0.0, 1.0),
+    ("caption_range", 0.005, 0.5),
+    ("margin_range", 0.0, 0.45),
+    ("cut_range", 0.0, 0.5),
 )
 
 

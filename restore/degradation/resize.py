@@ -12,7 +12,7 @@ from torch import Tensor
 from restore.degradation.bands import Band, apply_matrices, map_columns, map_rows, stack_bands
 from restore.degradation.canvas import Canvas, Size
 
-RESIZE_MODES = ("bilinear", "bicubic", "area")
+RESIZE_MODES = ("nearest", "bilinear", "bicubic", "lanczos", "area")
 
 CUBIC_A = -0.75
 """The cubic filter's parameter in OpenCV and torch (Pillow and MATLAB use -0.5)."""
@@ -21,13 +21,14 @@ CUBIC_A = -0.75
 def resize_each(canvas: Canvas, sizes: Sequence[Size], modes: Sequence[str]) -> Canvas:
     """Each sample resized to its (height, width); modes: `RESIZE_MODES`, one a sample.
 
-    As `cv2.resize` with INTER_LINEAR, INTER_CUBIC, INTER_AREA: pixel centres at i + 0.5, border
-    pixels repeated, no anti-aliasing but in `area`. Differentiable.
+    As `cv2.resize` with INTER_NEAREST, INTER_LINEAR, INTER_CUBIC, INTER_LANCZOS4, INTER_AREA: pixel
+    centres at i + 0.5, border pixels repeated, no anti-aliasing but in `area`. Differentiable.
     """
     sizes = tuple(sizes)
     if sizes == canvas.sizes:
         return canvas
-    if len(set(sizes)) == 1 and canvas.full and len(set(modes)) == 1 and modes[0] != "area":
+    alike = len(set(sizes)) == 1 and canvas.full and len(set(modes)) == 1
+    if alike and modes[0] in ("bilinear", "bicubic"):
         if modes[0] == "bilinear" and canvas.pixels.device.type == "cpu":
             return Canvas(_bilinear(canvas.pixels, sizes[0]), sizes)
         pixels = F.interpolate(canvas.pixels, size=sizes[0], mode=modes[0], align_corners=False)
@@ -85,6 +86,10 @@ def resize_taps(mode: str, source: int, target: int) -> tuple[Tensor, Tensor]:
         return torch.arange(source)[:, None], torch.ones((source, 1), dtype=torch.float64)
     ratio = source / target
     at = torch.arange(target, dtype=torch.float64)
+    if mode == "nearest":
+        # OpenCV's product with the inverse of the enlargement, not the quotient
+        low = (at * (1.0 / (target / source))).floor().long().clamp_max(source - 1)
+        return low[:, None], torch.ones((target, 1), dtype=torch.float64)
     if mode == "area" and target < source:
         return _area_taps(at * ratio, (at + 1) * ratio, source)
     if mode == "area":
@@ -101,6 +106,8 @@ def resize_taps(mode: str, source: int, target: int) -> tuple[Tensor, Tensor]:
         t = centre - low
         if mode == "bilinear":
             weights, first = torch.stack([1 - t, t], 1), 0
+        elif mode == "lanczos":
+            weights, first = _lanczos_weights(t), -3
         else:
             weights, first = _cubic_weights(t), -1
     taps = torch.arange(first, first + weights.shape[1])
@@ -114,6 +121,13 @@ def _cubic_weights(t: Tensor) -> Tensor:
     w1 = ((a + 2) * t - (a + 3)) * t * t + 1
     w2 = ((a + 2) * (1 - t) - (a + 3)) * (1 - t) * (1 - t) + 1
     return torch.stack([w0, w1, w2, 1 - w0 - w1 - w2], 1)
+
+
+def _lanczos_weights(t: Tensor) -> Tensor:
+    # sinc(d) sinc(d / 4) at the eight nearest pixels, made to add up to one (INTER_LANCZOS4)
+    distance = t[:, None] + 3 - torch.arange(8)
+    weights = torch.sinc(distance) * torch.sinc(distance / 4)
+    return weights / weights.sum(1, keepdim=True)
 
 
 def _area_taps(low: Tensor, high: Tensor, source: int) -> tuple[Tensor, Tensor]:

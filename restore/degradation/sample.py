@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from restore.degradation.draws import Draws
+from restore.degradation.effects import Drawn, draw_effects
 from restore.degradation.recipe import Range, Stage
 
 DEFOCUS_RADIUS_PER_SIGMA = 2.0
@@ -38,16 +39,21 @@ class StageDraw:
     noise_sigma: np.ndarray
     poisson_scale: np.ndarray
     gray_noise: np.ndarray
+    chroma_noise: np.ndarray
     noise_seed: np.ndarray
     quality: np.ndarray
+    chroma: np.ndarray
     step_scale: np.ndarray
     true_sigma: np.ndarray
     true_scale: np.ndarray
     true_noise: np.ndarray
+    effects: tuple[Drawn, ...]
 
     def take(self, index: np.ndarray) -> StageDraw:
         """The draws of some of the samples."""
-        return StageDraw(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        effects = tuple({k: v[index] for k, v in e.items()} for e in arrays.pop("effects"))
+        return StageDraw(**{k: v[index] for k, v in arrays.items()}, effects=effects)
 
     @property
     def separable(self) -> np.ndarray:
@@ -82,6 +88,9 @@ def draw_stage(
     # whole numbers, as a JPEG library takes them; int() of basicsr's uniform draw
     quality = np.floor(draws.uniform(f"{name}.quality", low, high + (high < 100)))
     quality = np.clip(quality, low, high) * draws.happens(f"{name}.jpeg", stage.jpeg_prob)
+    chroma = np.atleast_1d(np.asarray(stage.jpeg_chroma))
+    pixel = _grid_ratio(first_size, (height, width), ratio)
+    effects = draw_effects(stage, draws, name, pixel)
     modes = np.asarray(stage.downsample_modes)
     which = draws.choice(f"{name}.mode", (1.0,) * len(modes))
     return StageDraw(
@@ -92,12 +101,15 @@ def draw_stage(
         noise_sigma=sigma * finer,
         poisson_scale=poisson * finer,
         gray_noise=draws.happens(f"{name}.gray_noise", stage.gray_noise_prob),
+        chroma_noise=draws.happens(f"{name}.chroma_noise", stage.chroma_noise_prob),
         noise_seed=draws.field_seed(f"{name}.noise_field"),
         quality=quality,
+        chroma=chroma[draws.choice(f"{name}.chroma", (1.0,) * len(chroma))],
         step_scale=finer,
         true_scale=np.broadcast_to(scale, (n,)).copy(),
         # Poisson noise counts by its sigma at mid gray, were all 256 values there
         true_noise=sigma + poisson * 255 * (0.5 / 256) ** 0.5,
+        effects=effects,
     )
 
 
@@ -189,8 +201,8 @@ def _draw_size(
     finer = np.minimum(first_size[0] / whole[0], 1.0) if ratio < 1 else np.ones(len(draws))
     finer = np.where(kept, 1.0, finer)
     height, width = (
-        np.where(kept | (finer < 1), at_hand, w).astype(np.int64)
-        for at_hand, w in zip(size_at_hand, whole, strict=True)
+        np.where(kept, at_hand, np.where(finer < 1, first, w)).astype(np.int64)
+        for at_hand, first, w in zip(size_at_hand, first_size, whole, strict=True)
     )
     return height, width, finer, scale
 

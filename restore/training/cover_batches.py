@@ -17,12 +17,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from restore.data.stores import open_store
+from restore.degradation.covers import paint_cover
 from restore.degradation.degrade import degrade
 from restore.errors import InputError
 from restore.faces.warp import warp
 from restore.geometry.similarity import similarity
 from restore.geometry.template import ffhq_template
-from restore.training.covers import paint_cover
 from restore.trust.cover import CELLS, SIDE, VIEW_POINTS
 
 SQUARE = 160
