@@ -10,17 +10,16 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from restore.checkpoints.load import load_network
     from restore.degradation.degrade import degrade
-    from restore.pipeline.assemble import Restorer
-    from restore.pipeline.choice import FaceChoice
-    from restore.pipeline.results import RestoredFace, RestoredPhoto
-    from restore.pipeline.trust_options import TrustOptions
+    from restore.pipeline.options import TrustOptions
+    from restore.pipeline.restorer import Restorer
+    from restore.pipeline.results import FaceChoice, RestoredFace, RestoredPhoto
 
 _HOMES = {
-    "Restorer": "restore.pipeline.assemble",
+    "Restorer": "restore.pipeline.restorer",
     "RestoredPhoto": "restore.pipeline.results",
     "RestoredFace": "restore.pipeline.results",
-    "FaceChoice": "restore.pipeline.choice",
-    "TrustOptions": "restore.pipeline.trust_options",
+    "FaceChoice": "restore.pipeline.results",
+    "TrustOptions": "restore.pipeline.options",
     "load_network": "restore.checkpoints.load",
     "degrade": "restore.degradation.degrade",
 }

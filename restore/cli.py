@@ -100,10 +100,10 @@ def _run(
 ) -> list[Outcome]:
     from tqdm import tqdm
 
-    from restore.pipeline.assemble import load_restorer
     from restore.pipeline.overlap import ahead_of, run_overlapped
     from restore.pipeline.report import write_record
-    from restore.report.run_page import run_page
+    from restore.pipeline.restorer import load_restorer
+    from restore.report.page import run_page
 
     restorer = load_restorer(
         model,

@@ -167,10 +167,10 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 def run_options_of(options: argparse.Namespace) -> RunOptions:
     """What the parsed options ask of a run; OptionError where a value is out of range."""
     from restore.images.files_write import WriteOptions
-    from restore.pipeline.background import scaled_size
-    from restore.pipeline.choice import FaceChoice
+    from restore.pipeline.canvas import scaled_size
+    from restore.pipeline.options import TrustOptions
+    from restore.pipeline.results import FaceChoice
     from restore.pipeline.run import RunOptions
-    from restore.pipeline.trust_options import TrustOptions
 
     scaled_size(1, 1, options.upscale)
     if options.weight not in (None, "auto") and not 0 <= options.weight <= 1:

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def test(arguments: argparse.Namespace) -> int:
     """Print a row per metric of the weights, and of the bad pictures beside them."""
-    from restore.config.load import load_options
+    from restore.options.schema import load_options
     from restore.training.build_networks import build_generator, fill_network
     from restore.training.distributed import meet_ranks, start_ranks, stop_ranks
     from restore.training.validation import save_pictures, validate_set

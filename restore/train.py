@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(arguments: argparse.Namespace) -> int:
     """The training of parsed arguments."""
-    from restore.config.load import dump_options, load_options
+    from restore.options.schema import dump_options, load_options
     from restore.runtime.memory import keep_freed_memory
     from restore.training.distributed import meet_ranks, start_ranks, stop_ranks
     from restore.training.log import append_training_log

@@ -43,7 +43,7 @@ def fake(monkeypatch):
         calls.append(arguments)
         return Restorer(InvertRuntime(poison=200), FixedDetector(face_at(50, 40, 60)))
 
-    monkeypatch.setattr("restore.pipeline.assemble.load_restorer", load)
+    monkeypatch.setattr("restore.pipeline.restorer.load_restorer", load)
     return calls
 
 
@@ -149,7 +149,7 @@ def test_a_photo_whose_face_failed_is_written_and_counts_as_failed(fake, tmp_pat
 
 def test_no_face_is_written_and_said(monkeypatch, photos, tmp_path, capsys):
     nobody = Restorer(InvertRuntime(), FixedDetector())
-    monkeypatch.setattr("restore.pipeline.assemble.load_restorer", lambda *a: nobody)
+    monkeypatch.setattr("restore.pipeline.restorer.load_restorer", lambda *a: nobody)
     assert run("-i", photos / "b.png", "-o", tmp_path / "out") == 0
     assert (tmp_path / "out/restored_imgs/b.png").is_file()
     assert "no face was found" in capsys.readouterr().err
@@ -215,7 +215,7 @@ def test_model_that_is_not_there(photos, tmp_path, capsys, monkeypatch):
     def load(*_):
         raise CheckpointError("Model 'x' is not on this machine")
 
-    monkeypatch.setattr("restore.pipeline.assemble.load_restorer", load)
+    monkeypatch.setattr("restore.pipeline.restorer.load_restorer", load)
     assert run("-i", photos / "b.png", "-o", tmp_path / "out", "--model", "x") == 2
     assert capsys.readouterr().err == "restore: error: Model 'x' is not on this machine\n"
 
@@ -236,7 +236,7 @@ def test_version_and_models(capsys):
 
 SLOW_RUN = """
 import sys, time
-import restore.pipeline.assemble as assemble
+import restore.pipeline.restorer as assemble
 from restore.pipeline.restorer import Restorer
 from tests.pipeline.fakes import FixedDetector, InvertRuntime, face_at
 

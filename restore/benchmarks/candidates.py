@@ -18,11 +18,12 @@ from restore.checkpoints.load import load_network
 from restore.checkpoints.models_table import MODELS
 from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError
-from restore.geometry.template import ffhq_template
+from restore.geometry import ffhq_template
 from restore.metrics.measure import rounded_to_bytes
 from restore.networks.prior_restorer import Encoding, PriorRestorer
+from restore.runtime.contract import Runtime
 from restore.runtime.model_info import model_info
-from restore.runtime.select import Runtime, load_runtime
+from restore.runtime.select import load_runtime
 
 Reference = Callable[[Tensor, Sequence[np.ndarray]], Tensor]
 """(lq [n,3,s,s] in [-1,1], the small pictures, uint8 RGB [h,w,3] each) -> [n,3,s,s]."""

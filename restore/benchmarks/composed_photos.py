@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.errors import InputError
-from restore.faces.warp import compose, grid_bounds, invert, shifted, warp
-from restore.geometry.similarity import similarity
-from restore.geometry.template import ffhq_template
+from restore.faces.align import compose, grid_bounds, invert, shifted, warp
+from restore.geometry import ffhq_template, similarity
 
 Photo = NDArray[np.uint8]
 Matrix = NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""How well covered faces are told from open ones (`restore.trust.cover`).
+"""How well covered faces are told from open ones (`restore.trust.occlusion`).
 
     python -m restore.benchmarks cover --faces FACES
 
@@ -22,8 +22,8 @@ from restore.benchmarks.protocol import batches, open_faces
 from restore.benchmarks.trust_faces import uint8_crops
 from restore.data.stores import open_store
 from restore.errors import InputError
-from restore.geometry.template import ffhq_template
-from restore.trust.cover import CoverDetector, packaged_cover_detector
+from restore.geometry import ffhq_template
+from restore.trust.occlusion import CoverDetector, packaged_cover_detector
 from restore.trust.verdict import Limits
 
 SETS = ("none", "mild", "gfpgan", "heavy", "old_photo")

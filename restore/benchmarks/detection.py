@@ -20,13 +20,10 @@ import numpy as np
 
 from restore.benchmarks.composed_photos import CASES, Matrix, Sample, crops_of, read_photo, samples
 from restore.errors import InputError, RestoreError
-from restore.faces.align import LANDMARK_WEIGHTS
-from restore.faces.detect import Detector, load_detector
+from restore.faces.align import LANDMARK_WEIGHTS, compose, invert, matrix_scale
+from restore.faces.detect import Detector, SearchOptions, load_detector
 from restore.faces.face import Face
-from restore.faces.search import SearchOptions
-from restore.faces.warp import compose, invert, matrix_scale
-from restore.geometry.similarity import similarity
-from restore.geometry.template import ffhq_template
+from restore.geometry import ffhq_template, similarity
 
 FACES_IN = {
     "group/Audrey_Hepburn.jpg": 1,

@@ -10,8 +10,7 @@ from tqdm import tqdm
 from restore.benchmarks.identity_numbers import rank_correlation
 from restore.benchmarks.identity_restoring import framed, open_restorer, restored, worn
 from restore.data.stores import open_store
-from restore.trust.identity import IdentityEmbedder, cosine
-from restore.trust.thresholds import PACKAGED_THRESHOLDS
+from restore.trust.identity import PACKAGED_THRESHOLDS, IdentityEmbedder, cosine
 
 
 def guard_table(

@@ -7,9 +7,8 @@ from tqdm import tqdm
 
 from restore.benchmarks.identity_pairs import People, read_people
 from restore.benchmarks.identity_restoring import framed, open_restorer, restored, worn
-from restore.pipeline.reference_choice import FIDELITIES, LEAST_GAIN
-from restore.trust.identity import IdentityEmbedder, cosine
-from restore.trust.references import References, choose_candidate
+from restore.pipeline.guard import FIDELITIES, LEAST_GAIN
+from restore.trust.identity import IdentityEmbedder, References, choose_candidate, cosine
 
 RECIPES = ("gfpgan", "heavy")
 _REFERENCES = 4  # photos of a person that are used at most

@@ -12,9 +12,10 @@ from restore.benchmarks.identity_pairs import CENTRE, ZOOM, as_pixels
 from restore.benchmarks.identity_vectors import recipe_at_512
 from restore.data.frame import to_ffhq_frame
 from restore.degradation.degrade import degrade
-from restore.pipeline.assemble import find_model_file
-from restore.pipeline.treat import in_photo_colours
-from restore.runtime.select import Runtime, load_runtime
+from restore.pipeline.policies import in_photo_colours
+from restore.pipeline.restorer import find_model_file
+from restore.runtime.contract import Runtime
+from restore.runtime.select import load_runtime
 
 
 def open_restorer(model: str, threads: int = 1) -> Runtime:

@@ -31,8 +31,8 @@ from restore.latents.spaces import Generator, WStatistics, measure_w
 from restore.latents.variables import SPACES, mean_start
 from restore.losses.feature_files import load_lpips_heads
 from restore.metrics.psnr_ssim import psnr
-from restore.networks.face_alignment import identity_cosine
-from restore.networks.lpips import LpipsLoss
+from restore.networks.identity import identity_cosine
+from restore.networks.perceptual import LpipsLoss
 from restore.runtime.memory import keep_freed_memory
 
 COLUMNS = ("PSNR", "LPIPS-squeeze", "identity cosine", "distance of w", "CPU s a face", "s a face")

@@ -18,7 +18,7 @@ from restore.runtime.onnx_runtime import cpu_count
 
 IMPORT = "import restore"
 LOAD = (
-    "import restore.cli; from restore.pipeline.assemble import load_restorer; load_restorer({!r})"
+    "import restore.cli; from restore.pipeline.restorer import load_restorer; load_restorer({!r})"
 )
 COUNTS = (1, 1, 2, 1, 4)  # faces of the photos of the folder, over and over
 MEGAPIXELS = (0.3, 2.0, 0.3, 5.0, 1.0)

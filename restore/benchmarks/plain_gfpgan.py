@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restore.networks.gfpgan_encoder import GFPGANEncoder, build_gfpgan
+from restore.networks.gfpgan import GFPGANEncoder, build_gfpgan
 from restore.networks.prior_restorer import PriorRestorer
-from restore.networks.stylegan2_generator import StyleGAN2Generator
+from restore.networks.stylegan2 import StyleGAN2Generator
 
 IMAGE_SPREAD = 0.4
 """Share of the RGB layers' random weights: images then spread as photos do (0.5 in [-1,1])."""

@@ -26,8 +26,8 @@ from restore.losses.feature_files import (
     load_lpips_heads,
 )
 from restore.losses.identity import identity_loss
-from restore.networks.lpips import LpipsLoss, masked_mean
 from restore.networks.mobile_stylegan import MobileStyleGAN
+from restore.networks.perceptual import LpipsLoss, masked_mean
 from restore.networks.prior_restorer import PriorRestorer
 
 AGE_BANDS = ((2, 6), (7, 12), (13, 19), (20, 39), (40, 59), (60, 80))

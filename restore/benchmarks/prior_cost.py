@@ -14,8 +14,7 @@ from restore.checkpoints.prior_heads_file import load_prior_heads
 from restore.latents.face_pack import openvino_painter
 from restore.latents.generate import native_sizes, render
 from restore.latents.spaces import Generator, z_of_seeds, z_to_w_plus
-from restore.networks.mobile_stylegan import MobileStyleGAN
-from restore.networks.prior_heads import PriorHeads
+from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
 from restore.runtime.prior_graph import prior_model
 
 

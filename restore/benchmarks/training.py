@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from restore.config.load import load_options
 from restore.errors import RestoreError
+from restore.options.schema import load_options
 from restore.runtime.memory import keep_freed_memory
 from restore.training.distributed import start_ranks
 from restore.training.prior_task import PriorTask

@@ -21,8 +21,8 @@ from restore.benchmarks.trust_faces import JudgedFaces, judge_recipe, resized_fa
 from restore.benchmarks.trust_measures import Measures, load_measures
 from restore.benchmarks.trust_sharp import SPOILS, evidence_rows, sharp_rows
 from restore.errors import InputError
+from restore.pipeline.options import Fidelity, IdentityPolicy, TrustOptions
 from restore.pipeline.restorer import Restorer
-from restore.pipeline.trust_options import Fidelity, IdentityPolicy, TrustOptions
 
 RECIPES = ("none", "mild", "gfpgan", "heavy", "old_photo")
 STATUSES = ("already_good", "restored", "too_degraded", "occluded", "profile", "too_small")
@@ -182,9 +182,9 @@ def _threshold(restorer: Restorer) -> float:
 
 def cost(restorer: Restorer, args: argparse.Namespace) -> None:
     """Milliseconds a face of the network and of what trust adds; ratios count, not the machine."""
-    from restore.faces.grain import add_grain
-    from restore.faces.mask import face_mask
-    from restore.pipeline.examine import examine
+    from restore.faces.align import face_mask
+    from restore.faces.colour import add_grain
+    from restore.pipeline.policies import examine
 
     judged = judge_recipe(restorer, args.faces, args.size, min(args.count, 8), "gfpgan", RAW)
     faces = judged.faces

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from restore.benchmarks.protocol import batches, open_faces
-from restore.geometry.template import ffhq_template
+from restore.geometry import ffhq_template
+from restore.pipeline.options import Fidelity, TrustOptions
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.results import RestoredFace
-from restore.pipeline.trust_options import Fidelity, TrustOptions
 
 
 @dataclass(frozen=True, eq=False)

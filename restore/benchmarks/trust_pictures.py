@@ -22,8 +22,8 @@ from restore.degradation.degrade import degrade
 from restore.latents.generate import generate_faces, load_generator
 from restore.latents.scenes import group
 from restore.latents.sheets import grid_sheet
+from restore.pipeline.options import TrustOptions
 from restore.pipeline.restorer import Restorer
-from restore.pipeline.trust_options import TrustOptions
 
 SIDE = 512
 SHOWN = 228

@@ -10,9 +10,9 @@ import torch
 
 from restore.benchmarks.trust_faces import JudgedFaces, resized_faces
 from restore.benchmarks.trust_measures import Measures, sized
-from restore.pipeline.examine import evidence
+from restore.pipeline.options import TrustOptions
+from restore.pipeline.policies import evidence
 from restore.pipeline.restorer import Restorer
-from restore.pipeline.trust_options import TrustOptions
 from restore.trust.verdict import judge
 
 EYES = (10, 14, 20, 28, 40)

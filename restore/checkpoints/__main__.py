@@ -36,8 +36,7 @@ def run_import(source: str, output: str, dtype: str) -> str:
     import torch
 
     from restore.checkpoints.model_file import save_model_file
-    from restore.networks.mobile_stylegan import MobileStyleGAN
-    from restore.networks.w_statistics import w_statistics
+    from restore.networks.mobile_stylegan import MobileStyleGAN, w_statistics
 
     tensors = {name: torch.from_numpy(value) for name, value in import_prior(source).items()}
     generator = MobileStyleGAN()

@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 # name -> (module, builder taking the arguments as keywords, arguments that the name fixes)
 ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "stylegan2": ("restore.networks.stylegan2_generator", "build_stylegan2", {}),
+    "stylegan2": ("restore.networks.stylegan2", "build_stylegan2", {}),
     "stylegan2_discriminator": (
-        "restore.networks.stylegan2_discriminator",
+        "restore.networks.discriminators",
         "build_discriminator",
         {},
     ),
-    "gfpgan_clean": ("restore.networks.gfpgan_encoder", "build_gfpgan", {"resample": "bilinear"}),
-    "gfpgan_v1": ("restore.networks.gfpgan_encoder", "build_gfpgan", {"resample": "fir"}),
+    "gfpgan_clean": ("restore.networks.gfpgan", "build_gfpgan", {"resample": "bilinear"}),
+    "gfpgan_v1": ("restore.networks.gfpgan", "build_gfpgan", {"resample": "fir"}),
     "mobile_stylegan": ("restore.networks.mobile_stylegan", "MobileStyleGAN", {}),
-    "prior_heads": ("restore.networks.prior_heads", "PriorHeads", {}),
-    "mobile_restorer": ("restore.networks.mobile_restorer", "build_mobile_restorer", {}),
-    "identity_student": ("restore.networks.identity_student", "IdentityStudent", {}),
-    "cover_network": ("restore.networks.cover_network", "CoverNetwork", {}),
+    "prior_heads": ("restore.networks.mobile_stylegan", "PriorHeads", {}),
+    "mobile_restorer": ("restore.networks.unet_encoder", "build_mobile_restorer", {}),
+    "identity_student": ("restore.networks.identity", "IdentityStudent", {}),
+    "cover_network": ("restore.networks.occlusion", "CoverNetwork", {}),
 }
 
 

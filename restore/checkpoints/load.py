@@ -20,7 +20,7 @@ from restore.checkpoints.models_table import MODELS, find_model
 from restore.checkpoints.read import read_state_dict, sniff
 from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError, DeviceError
-from restore.networks.stylegan2_generator import StyleGAN2Generator
+from restore.networks.stylegan2 import StyleGAN2Generator
 
 _log = logging.getLogger(__name__)
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from restore.networks.mobile_stylegan import MobileStyleGAN
-    from restore.networks.prior_heads import PriorHeads
+    from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
 
 PACKAGED = WEIGHTS / "prior_heads.safetensors"
 ELSEWHERE = ("heads.", "mapping_layers.", "w_mean")  # no head of a picture reads them

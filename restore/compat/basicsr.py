@@ -82,18 +82,18 @@ def register_networks() -> list[str]:
 
 
 _OURS = {
-    "RestoreGFPGAN": ("restore.networks.gfpgan_encoder", "build_gfpgan"),
-    "RestoreMobileRestorer": ("restore.networks.mobile_restorer", "build_mobile_restorer"),
-    "RestoreStyleGAN2": ("restore.networks.stylegan2_generator", "build_stylegan2"),
+    "RestoreGFPGAN": ("restore.networks.gfpgan", "build_gfpgan"),
+    "RestoreMobileRestorer": ("restore.networks.unet_encoder", "build_mobile_restorer"),
+    "RestoreStyleGAN2": ("restore.networks.stylegan2", "build_stylegan2"),
     "RestoreStyleGAN2Discriminator": (
-        "restore.networks.stylegan2_discriminator",
+        "restore.networks.discriminators",
         "build_discriminator",
     ),
     "RestorePatchDiscriminator": (
-        "restore.networks.patch_discriminator",
+        "restore.networks.discriminators",
         "PatchDiscriminator",
     ),
-    "RestorePartDiscriminator": ("restore.networks.part_discriminator", "PartDiscriminator"),
+    "RestorePartDiscriminator": ("restore.networks.discriminators", "PartDiscriminator"),
 }
 
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from restore.images.depth import to_rgb
-from restore.pipeline.choice import FaceChoice
 from restore.pipeline.restorer import Restorer
+from restore.pipeline.results import FaceChoice
 
 _log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from restore.degradation.covers import OCCLUDERS, paint_cover
 from restore.degradation.draws import Draws
 from restore.degradation.recipe import Recipe
-from restore.geometry.template import ffhq_template
+from restore.geometry import ffhq_template
 
 Layer = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Colours RGB [h,w,3] in [0,1] and how much of them is seen [h,w,1]."""

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.errors import CheckpointError, InputError, MissingExtraError
-from restore.faces.face import Face
-from restore.faces.nms import suppress
+from restore.faces.face import Face, suppress
 from restore.faces.onnx_shapes import free_shapes
 
 _STRIDE = 4  # photo pixels per cell of the output maps

@@ -1,4 +1,4 @@
-"""Paste-back: restored crops into the photo, on their regions of interest only."""
+"""Pasting restored crops into a photo: overlaps, seams, the photo's own detail."""
 
 from __future__ import annotations
 
@@ -11,12 +11,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.errors import InputError
-from restore.faces.align import scale_matrix
+from restore.faces.align import (
+    Image,
+    Mask,
+    compose,
+    grid_bounds,
+    invert,
+    shifted,
+    warp,
+)
 from restore.faces.colour import FloatImage, from_unit, to_unit
-from restore.faces.mask import Mask
-from restore.faces.warp import Image, compose, grid_bounds, invert, shifted, warp
+from restore.faces.quality import FaceQuality
 
-__all__ = ["Patch", "paste_face", "paste_faces", "scale_matrix"]
+_RATIO = (1.15, 1.5)  # px of the photo per px of the crop where there begins to be such detail
+_NOISE = (3.0, 9.0)  # standard deviation in the photo's own pixels, 0..255
+_BLUR = (2.4, 4.0)  # px of the crop: what is blurred there holds only noise above it
+_BLOCKS = (0.2, 0.6)
+
+
+def detail_trust(ratio: float, quality: FaceQuality) -> float:
+    """Share in [0,1] of the photo's high frequencies that go back on top of a restored face.
+
+    ratio: px of the photo per px of the crop; up to 1.15 there is nothing above the crop's
+    resolution. quality: measured on the crop, so the photo's own noise is `ratio` times larger.
+    The share falls to 0 with noise, blur and JPEG blocks: those are what restoring is to remove.
+    """
+    falling = (
+        _ramp(quality.noise * max(ratio, 1.0), *_NOISE),
+        _ramp(quality.blur, *_BLUR),
+        _ramp(quality.blocks, *_BLOCKS),
+    )
+    share = _ramp(ratio, *_RATIO)
+    for ramp in falling:
+        share *= 1 - ramp
+    return share
+
+
+def _ramp(value: float, low: float, high: float) -> float:
+    """0 up to low, 1 from high on."""
+    return min(max((value - low) / (high - low), 0.0), 1.0)
+
 
 _STRIP_PIXELS = 1 << 20  # canvas pixels blended at a time: bounds the memory of a face of any size
 _OWNERSHIP = 4.0  # power of a mask where faces overlap: the face in whose middle a pixel lies wins

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restore.errors import InputError
-from restore.networks.face_alignment import embed
+from restore.networks.identity import embed
 
 CROP = 128  # px of the inner face that the features see
 _INNER = (0.16, 0.92, 0.12, 0.88)  # top, bottom, left, right of it in the frame

@@ -14,13 +14,13 @@ from restore.latents.invert import Inversion, InvertOptions, invert
 from restore.latents.objective import Target
 from restore.latents.paint import check_size, paint
 from restore.latents.spaces import Generator, WStatistics
-from restore.networks import mobile_stylegan, stylegan2_generator
-from restore.networks.lpips import LpipsLoss
+from restore.networks import mobile_stylegan, stylegan2
+from restore.networks.perceptual import LpipsLoss
 
 _BLENDED = (
     mobile_stylegan.StyledConv,
     mobile_stylegan.SeparableStyledConv,
-    stylegan2_generator.StyledConv,
+    stylegan2.StyledConv,
 )
 
 

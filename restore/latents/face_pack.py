@@ -15,8 +15,7 @@ from restore.checkpoints.prior_heads_file import load_prior_heads
 from restore.errors import InputError
 from restore.latents.generate import native_sizes, render, to_uint8
 from restore.latents.spaces import Generator, z_of_seeds, z_to_w_plus
-from restore.networks.mobile_stylegan import MobileStyleGAN
-from restore.networks.prior_heads import PriorHeads
+from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
 
 Paint = Callable[[Tensor], Tensor]
 

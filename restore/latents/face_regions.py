@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restore.geometry.similarity import similarity
-from restore.geometry.template import FFHQ_512
-from restore.networks.face_alignment import align_to_network
+from restore.geometry import FFHQ_512, similarity
+from restore.networks.identity import align_to_network
 
 FRAME = 512  # px of the frame that mesh points are given in
 

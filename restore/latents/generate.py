@@ -15,9 +15,8 @@ from restore.checkpoints.load import load_network
 from restore.checkpoints.prior_heads_file import load_prior_heads
 from restore.errors import CheckpointError, InputError
 from restore.latents.spaces import Generator, z_of_seeds, z_to_w_plus
-from restore.networks.mobile_stylegan import MobileStyleGAN, SizeHead
-from restore.networks.prior_heads import PriorHeads
-from restore.networks.stylegan2_generator import StyleGAN2Generator
+from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads, SizeHead
+from restore.networks.stylegan2 import StyleGAN2Generator
 
 
 def load_generator(

@@ -18,7 +18,7 @@ from restore.latents.objective import Target, Weights, image_loss, noise_correla
 from restore.latents.paint import check_size, noise_maps, paint
 from restore.latents.spaces import Generator, WStatistics
 from restore.latents.variables import CodeVariables, code_variables
-from restore.networks.lpips import LpipsLoss
+from restore.networks.perceptual import LpipsLoss
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restore.errors import InputError
-from restore.networks.lpips import LpipsLoss, at_size, masked_mean
+from restore.networks.perceptual import LpipsLoss, at_size, masked_mean
 
 LEAST_SIDE = 16  # px: below it a level of the pyramid says no more than a mean colour
 LPIPS_LEAST = 31  # px of a side below which SqueezeNet's deepest layers are empty

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from restore.errors import InputError
-from restore.faces.align import align_face
+from restore.faces.align import align_face, warp
 from restore.faces.detect import Detector, load_detector
-from restore.faces.warp import warp
-from restore.geometry.template import ffhq_template
+from restore.geometry import ffhq_template
 from restore.images.depth import to_rgb, to_uint8
 from restore.images.files import read_photo
 

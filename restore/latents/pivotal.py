@@ -16,7 +16,7 @@ from restore.latents.codes import Codes, styles_of
 from restore.latents.objective import Target, Weights, image_loss
 from restore.latents.paint import check_size, paint
 from restore.latents.spaces import Generator, truncate, z_of_seeds, z_to_w_plus
-from restore.networks.lpips import LpipsLoss
+from restore.networks.perceptual import LpipsLoss
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from restore.errors import InputError
-from restore.networks.mobile_stylegan import MobileStyleGAN
-from restore.networks.stylegan2_generator import StyleGAN2Generator
-from restore.networks.w_statistics import principal_axes
+from restore.networks.mobile_stylegan import MobileStyleGAN, principal_axes
+from restore.networks.stylegan2 import StyleGAN2Generator
 
 Generator = MobileStyleGAN | StyleGAN2Generator
 """What this folder works on: mapping, w_mean, styles, synthesis (docs/architecture.md)."""

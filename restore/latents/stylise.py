@@ -25,7 +25,7 @@ from restore.latents.windows import (
     whole_level,
 )
 from restore.losses.adversarial import discriminator_loss, generator_loss
-from restore.networks.patch_discriminator import PatchDiscriminator
+from restore.networks.discriminators import PatchDiscriminator
 
 SHALLOW = 4  # activations of the feature network that textures are compared in
 Target = Callable[[Window, Tensor, Tensor], Tensor]

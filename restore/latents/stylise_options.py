@@ -8,9 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from restore.config.overrides import apply_overrides
-from restore.config.parse import Notes, parse_block
 from restore.errors import OptionError
+from restore.options.parse import Notes, apply_overrides, parse_block
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,12 @@ from torch import Tensor
 
 from restore.errors import InputError
 from restore.latents.spaces import Generator
-from restore.networks.haar import inverse_haar
-from restore.networks.mobile_stylegan import SLOPE, MobileStyleGAN, SeparableStyledConv
+from restore.networks.mobile_stylegan import (
+    SLOPE,
+    MobileStyleGAN,
+    SeparableStyledConv,
+    inverse_haar,
+)
 
 MARGIN = 2  # px of the last whole level around a window; two convolutions a level reach less far
 

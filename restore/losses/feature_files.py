@@ -12,11 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from restore.errors import CheckpointError, MissingExtraError
-from restore.networks.arcface import GrayArcFace18, IrArcFace
 from restore.networks.facemesh import FaceMesh
-from restore.networks.mobilefacenet import MobileFaceNet
-from restore.networks.squeezenet import SqueezeNetFeatures
-from restore.networks.vgg import Vgg19Features
+from restore.networks.identity import GrayArcFace18, IrArcFace, MobileFaceNet
+from restore.networks.perceptual import SqueezeNetFeatures, Vgg19Features
 
 # kind -> (a key that only it has, builder): what a file of each kind looks like.
 FEATURE_NETWORKS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from restore.networks.face_alignment import align_to_network, embed, identity_cosine
+from restore.networks.identity import align_to_network, embed, identity_cosine
 
 __all__ = ["align_to_network", "embed", "identity_cosine", "identity_loss"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from restore.errors import OptionError
-from restore.networks.lpips import LpipsLoss, at_size, masked_mean, widened
+from restore.networks.perceptual import LpipsLoss, at_size, masked_mean, widened
 
 __all__ = [
     "LpipsLoss",

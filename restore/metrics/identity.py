@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from restore.networks.face_alignment import identity_cosine
+from restore.networks.identity import identity_cosine
 
 
 def identity_measure(network: nn.Module) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from restore.networks.face_alignment import align_to_network, crop_scale
+from restore.networks.identity import align_to_network, crop_scale
 
 
 def landmark_measure(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from restore.networks.lpips import LpipsLoss
+from restore.networks.perceptual import LpipsLoss
 
 
 def lpips_measure(

@@ -1,17 +1,43 @@
-"""MobileStyleGAN (arXiv 2104.04767): depthwise-separable styled convolutions, Haar wavelets."""
+"""MobileStyleGAN, the public face prior: mapping, synthesis, heads for other sizes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restore.networks.haar import inverse_haar
 from restore.networks.prior_restorer import Conditions, modulate_half
+
+
+def inverse_haar(bands: Tensor) -> Tensor:
+    """Sub-bands [n,4c,h,w] -> [n,c,2h,2w].
+
+    The first c channels are LL; the other 3c belong in threes (LH, HL, HH) to their channel
+    (MobileStyleGAN, arXiv 2104.04767, section 3.2, in the channel order of its public weights).
+    """
+    c = bands.shape[1] // 4
+    ll = bands[:, :c]
+    lh, hl, hh = bands[:, c:].unflatten(1, (c, 3)).unbind(2)
+    top, bottom = ll + lh, ll - lh
+    sides, cross = hl + hh, hl - hh
+    # rows (0,·): LL+LH ± (HL+HH); rows (1,·): LL-LH ± (HL-HH)
+    quad = torch.stack([top + sides, top - sides, bottom + cross, bottom - cross], dim=2)
+    return torch.pixel_shuffle(quad.flatten(1, 2) * 0.5, 2)
+
+
+def haar(image: Tensor) -> Tensor:
+    """Image [n,c,2h,2w] -> sub-bands [n,4c,h,w] in the order that `inverse_haar` reads."""
+    c = image.shape[1]
+    a, b, d, e = torch.pixel_unshuffle(image, 2).unflatten(1, (c, 4)).unbind(2)
+    ll, lh = (a + b + d + e) * 0.5, (a + b - d - e) * 0.5
+    hl, hh = (a - b + d - e) * 0.5, (a - b - d + e) * 0.5
+    return torch.cat([ll, torch.stack([lh, hl, hh], dim=2).flatten(1, 2)], dim=1)
+
 
 SLOPE = 0.2  # of every leaky ReLU, in the published graph too
 
@@ -283,3 +309,160 @@ class MobileStyleGAN(nn.Module):
         if size not in self.sizes:
             raise ValueError(f"this generator gives images of {self.sizes} px, not {size} px")
         return size
+
+
+STYLES_OF_LEVEL = 3  # up, conv1, conv2
+Place = tuple[int, int]
+
+
+class ShrunkenConv(nn.Module):
+    """A separable styled convolution whose output is wanted shrunken, from shrunken features.
+
+    The mean of a leaky ReLU over a block is that of its mean, with the corner rounded by how much
+    the features differ inside the block: `spread` says that, channel by channel.
+    """
+
+    noise: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, size: int, further: int = 0) -> None:
+        super().__init__()
+        self.depthwise = nn.Parameter(torch.zeros(in_channels, 1, 3, 3))
+        self.pointwise = nn.Parameter(torch.zeros(out_channels, in_channels + further, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.spread = nn.Parameter(torch.full((out_channels, 1, 1), 0.05))
+        self.register_buffer("noise", torch.zeros(1, 1, size, size))
+
+    def forward(self, x: Tensor, place: Place, further: Tensor | None = None) -> Tensor:
+        """Styled features [n,c,h,w], and further ones for the 1x1 step alone."""
+        top, left = place
+        noise = self.noise[:, :, top : top + x.shape[2], left : left + x.shape[3]]
+        y = F.conv2d(x, self.depthwise, padding=1, groups=x.shape[1])
+        if further is not None:
+            y = torch.cat([y, further], 1)
+        y = F.conv2d(y, self.pointwise, self.bias) + noise
+        return 0.6 * y + 0.4 * torch.sqrt(y.square() + self.spread.square())
+
+    @torch.no_grad()
+    def start_from(self, conv: SeparableStyledConv) -> None:
+        """Take the weights of the convolution at its own, larger size."""
+        size = self.noise.shape[-1]
+        self.depthwise.copy_(shrunken_kernel(conv.depthwise, conv.noise.shape[-1] // size))
+        self.pointwise.zero_()
+        self.pointwise[:, : conv.pointwise.shape[1]] = conv.pointwise
+        self.bias.copy_(conv.bias)
+        self.noise.copy_(F.adaptive_avg_pool2d(conv.noise, size))
+
+
+class ShrunkenLevel(nn.Module):
+    """A level of the generator at a fraction of its size."""
+
+    def __init__(self, in_channels: int, out_channels: int, size: int) -> None:
+        super().__init__()
+        inner = in_channels // 4
+        self.conv1 = ShrunkenConv(inner, out_channels, size, further=in_channels - inner)
+        self.conv2 = ShrunkenConv(out_channels, out_channels, size)
+
+    def forward(self, x: Tensor, styles: Sequence[Tensor], place: Place) -> Tensor:
+        """Features [n,c,s,s] -> [n,c',s,s]; `styles` of up, conv1, conv2, each [n,channels]."""
+        up, first, second = styles
+        inner = x.shape[1] // 4
+        # Half of LL is the mean of an inverse Haar step's four pixels; the other bands are in
+        # threes to their channel, and say how much the four differ.
+        scale = 0.5 * up * torch.cat([first, first.repeat_interleave(3, 1)], 1)
+        x = x * scale[:, :, None, None]
+        y = self.conv1(x[:, :inner], place, x[:, inner:])
+        return self.conv2(y * second[:, :, None, None], place)
+
+
+class PriorHead(nn.Module):
+    """Features [n,c,size,size] of level `size` and the later styles -> image [n,3,size,size]."""
+
+    def __init__(self, channels: Sequence[int], size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.levels = nn.ModuleList(
+            ShrunkenLevel(before, after, size) for before, after in pairwise(channels)
+        )
+        self.weight = nn.Parameter(torch.zeros(3, channels[-1], 1, 1))
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor, styles: Sequence[Tensor], place: Place = (0, 0)) -> Tensor:
+        """`styles`: those of the levels above `size`, then that of `to_rgb`.
+
+        `place`: (top, left) of the features where they are a crop.
+        """
+        for i, level in enumerate(self.levels):
+            x = level(x, styles[STYLES_OF_LEVEL * i : STYLES_OF_LEVEL * (i + 1)], place)
+        return F.conv2d(x * styles[-1][:, :, None, None], self.weight, self.bias)
+
+
+class PriorHeads(nn.Module):
+    """Heads of a MobileStyleGAN for sizes below half of its own (half is exact without one)."""
+
+    heads: Mapping[str, PriorHead]
+
+    def __init__(self, channels: Sequence[int], sizes: Sequence[int]) -> None:
+        super().__init__()
+        levels = [4 << i for i in range(len(channels))]
+        self.sizes = tuple(sorted(sizes))
+        wrong = [size for size in self.sizes if size not in levels[1:-1]]
+        if wrong:
+            raise ValueError(f"sizes {wrong}: expected some of {levels[1:-1]}")
+        heads = {str(size): PriorHead(channels[levels.index(size) :], size) for size in self.sizes}
+        self.heads = cast("Mapping[str, PriorHead]", nn.ModuleDict(heads))
+
+    def forward(self, generator: MobileStyleGAN, w_plus: Tensor, size: int) -> Tensor:
+        """W+ [n,k,w_dim] -> image [n,3,size,size] RGB, about [-1.4,1.3], not clamped."""
+        return self.from_styles(generator, generator.styles(w_plus), size)
+
+    def from_styles(self, generator: MobileStyleGAN, styles: Sequence[Tensor], size: int) -> Tensor:
+        """All styles of the full-size picture -> image [n,3,size,size]."""
+        x = generator.features(styles, None, last=size)
+        return self.heads[str(size)](x, styles[later_styles(generator, size) :])
+
+    def start_from(self, generator: MobileStyleGAN) -> None:
+        """Weights of the generator's own later levels, shrunk."""
+        for head in self.heads.values():
+            above = [level for level in generator.levels if level > head.size]
+            for level, part in zip(above, head.levels, strict=True):
+                block = generator.blocks[str(level)]
+                cast(ShrunkenLevel, part).conv1.start_from(block.conv1)
+                cast(ShrunkenLevel, part).conv2.start_from(block.conv2)
+            with torch.no_grad():
+                # the mean of the last step's four pixels, as in `ToRGB.halved`
+                head.weight.copy_(0.5 * generator.to_rgb.weight[:3])
+                head.bias.copy_(0.5 * generator.to_rgb.bias[:3])
+
+
+def later_styles(generator: MobileStyleGAN, size: int) -> int:
+    """Place of the first style that features of level `size` do not depend on."""
+    return STYLES_OF_LEVEL * (generator.levels.index(size) + 1) + 1
+
+
+def shrunken_kernel(kernel: Tensor, factor: int) -> Tensor:
+    """Kernel [c,1,3,3] for maps `factor` times smaller, exact where blocks are of one value."""
+    side = 1 / factor
+    share = kernel.new_tensor([[side, 0, 0], [1 - side, 1, 1 - side], [0, 0, side]])
+    return share @ kernel @ share.T
+
+
+def w_statistics(
+    generator: MobileStyleGAN, count: int = 65536, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Mean [w_dim] and covariance [w_dim,w_dim] float32 of w over `count` unit normal z."""
+    draws = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        w = torch.cat(
+            [
+                generator.mapping(torch.randn(4096, generator.w_dim, generator=draws))
+                for _ in range(max(1, count // 4096))
+            ]
+        ).double()
+    return w.mean(0).float(), torch.cov(w.T).float()
+
+
+def principal_axes(covariance: Tensor, rank: int) -> Tensor:
+    """The `rank` strongest axes of w [rank,w_dim], each as long as its standard deviation."""
+    values, vectors = torch.linalg.eigh(covariance.double())
+    axes = (vectors * values.clamp_min(0).sqrt()).T.flip(0)
+    return axes[:rank].float()

@@ -1,4 +1,4 @@
-"""The degradation-aware encoder: a U-Net that reads codes, SFT maps and the degradation."""
+"""The degradation-aware encoder of the default restorer, and the restorer around it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,55 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restore.networks.prior_restorer import Encoding
-from restore.networks.sft import SLOPE, ConditionHead, start_at_zero
+from restore.networks.mobile_stylegan import MobileStyleGAN
+from restore.networks.prior_restorer import Encoding, PriorRestorer
+
+SLOPE = 0.2
+
+
+def start_at_zero(layer: nn.Conv2d | nn.Linear) -> None:
+    """Weight and bias zero: the layer gives nothing until it is trained."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+class DegradationGate(nn.Module):
+    """Degradation estimate [n,d] -> gain per channel [n,c]; starts at 1 for every estimate."""
+
+    def __init__(self, num_parameters: int, channels: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(num_parameters, hidden)
+        self.gain = nn.Linear(hidden, channels)
+        start_at_zero(self.gain)
+
+    def forward(self, degradation: Tensor) -> Tensor:
+        return 1 + self.gain(F.leaky_relu(self.hidden(degradation), SLOPE))
+
+
+class ConditionHead(nn.Module):
+    """Features [n,c,r,r] and a degradation estimate -> (scale, shift) [n,out,r*up,r*up].
+
+    The maps start as the identity (scale 1, shift 0): an untrained encoder leaves the prior alone.
+    `up` > 1 reads features of a lower level and shuffles channels into pixels.
+    """
+
+    def __init__(self, channels: int, out_channels: int, num_parameters: int, up: int = 1) -> None:
+        super().__init__()
+        self.up = up
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.gate = DegradationGate(num_parameters, channels)
+        self.maps = nn.Conv2d(channels, 2 * out_channels * up * up, 1)
+        start_at_zero(self.maps)
+
+    def forward(self, features: Tensor, degradation: Tensor) -> tuple[Tensor, Tensor]:
+        gain = self.gate(degradation)[:, :, None, None]
+        maps = self.maps(F.leaky_relu(self.conv(features), SLOPE) * gain)
+        if self.up > 1:
+            maps = torch.pixel_shuffle(maps, self.up)
+        scale, shift = maps.chunk(2, dim=1)
+        return 1 + scale, shift
+
 
 NUM_DEGRADATION_PARAMETERS = 6  # restore.degradation.units.DEGRADATION_NAMES, in that order
 
@@ -184,3 +231,29 @@ class DegradationAwareEncoder(nn.Module):
         """(W+, degradation) alone, without the way up: for the phase that regresses codes first."""
         down = self.trunk.way_down(lq)
         return self.code_head(down[min(down)]), self.degradation_head(down)
+
+
+def build_mobile_restorer(
+    crop_size: int = 512,
+    trunk_size: int = 128,
+    trunk_channels: Sequence[int] = (32, 64, 128, 256, 256, 256),
+    condition_levels: Sequence[int] = (8, 16, 32, 64, 128, 256),
+    code_rank: int = 256,
+    prior_channels: Sequence[int] = (512, 512, 512, 512, 512, 256, 128, 64),
+    w_dim: int = 512,
+    num_mapping: int = 8,
+    head_sizes: Sequence[int] = (256, 512),
+) -> PriorRestorer:
+    """A restorer of [n,3,crop_size,crop_size] crops; half of the channels of each level listed in
+    `condition_levels` (in pixels) are transformed. Weights are random until loaded."""
+    decoder = MobileStyleGAN(prior_channels, w_dim, num_mapping, head_sizes)
+    encoder = DegradationAwareEncoder(
+        crop_size,
+        decoder.num_styles,
+        w_dim,
+        {level: decoder.channels[level] // 2 for level in condition_levels},
+        trunk_size,
+        trunk_channels,
+        code_rank,
+    )
+    return PriorRestorer(encoder, decoder)

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, cast
 
-from restore.pipeline.contracts import Runtime
 from restore.pipeline.names import Job
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.results import RestoredPhoto
 from restore.pipeline.run import Outcome, RunOptions, Watch, run_jobs
+from restore.runtime.contract import Runtime
 
 CPU_AHEAD = 2
 """Photos that are restored at once: one decodes or detects while the network has the other."""

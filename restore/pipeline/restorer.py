@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,27 +14,107 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.errors import InputError, RestoreError
+from restore.faces.detect import Detector
 from restore.faces.face import Face
 from restore.images.depth import looks_gray, to_gray, to_rgb, to_uint8
-from restore.images.photo import Photo
+from restore.images.photo import Photo, photo_from_array, photo_from_pil
 from restore.images.profile import ColourTransform, colour_transform
-from restore.pipeline.background import Upsampler, resize_alpha, resize_background, scaled_size
-from restore.pipeline.call import Call
-from restore.pipeline.choice import FaceChoice, choose_faces, photo_status
-from restore.pipeline.contracts import Detector, Runtime
+from restore.images.tensor import is_tensor, photo_from_tensor
+from restore.pipeline.canvas import (
+    Upsampler,
+    paste_back,
+    resize_alpha,
+    resize_background,
+    scaled_size,
+)
 from restore.pipeline.guard import IdentityGuard
-from restore.pipeline.inputs import as_photo, to_side
-from restore.pipeline.network_batches import Cancel, Progress, run_batches, stop_if
-from restore.pipeline.network_pass import run_faces
-from restore.pipeline.paste_back import paste_back
-from restore.pipeline.results import Pixels, RestoredFace, RestoredPhoto
-from restore.pipeline.stopwatch import Stopwatch
-from restore.pipeline.treat import treat_faces
-from restore.pipeline.trust_options import Fidelity, TrustOptions, check_fidelity
+from restore.pipeline.network import Cancel, Progress, run_batches, run_faces, stop_if
+from restore.pipeline.options import Fidelity, TrustOptions, check_fidelity
+from restore.pipeline.policies import treat_faces
+from restore.pipeline.results import (
+    FaceChoice,
+    Pixels,
+    RestoredFace,
+    RestoredPhoto,
+    choose_faces,
+    photo_status,
+)
+from restore.runtime.contract import Runtime
 
 if TYPE_CHECKING:
-    from restore.trust.identity import IdentityEmbedder
-    from restore.trust.references import References
+    from restore.trust.identity import IdentityEmbedder, References
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of each stage, and since it was made."""
+
+    started: float = field(default_factory=time.perf_counter)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """`with stopwatch("detect"): ...` notes how long the block took."""
+        start = time.perf_counter()
+        yield
+        self.timings[stage] = time.perf_counter() - start
+
+    def seconds(self) -> float:
+        """Since it was made."""
+        return time.perf_counter() - self.started
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one call of `restore` asks for."""
+
+    stopwatch: Stopwatch
+    fidelity: Fidelity
+    keep_tone: bool
+    trust: TrustOptions
+    references: References | None
+    progress: Progress | None
+    cancel: Cancel | None
+    enlarged: float
+    """How many times larger than in the photo the faces will be."""
+
+
+def as_photo(photo: Any) -> Photo:
+    """A path, file bytes, array, PIL image, torch tensor or Photo as a Photo; InputError else."""
+    if isinstance(photo, Photo):
+        return photo
+    if isinstance(photo, (str, Path)):
+        from restore.images.files import read_photo
+
+        return read_photo(photo)
+    if isinstance(photo, (bytes, bytearray, memoryview)):
+        from restore.images.files import decode_photo
+
+        try:
+            return decode_photo(bytes(photo))
+        except InputError as error:
+            raise InputError(f"the photo {error}") from error.__cause__
+    if isinstance(photo, np.ndarray):
+        return photo_from_array(photo)
+    if hasattr(photo, "getexif") and hasattr(photo, "convert"):
+        return photo_from_pil(photo)
+    if is_tensor(photo):
+        return photo_from_tensor(photo)
+    raise InputError(
+        "a photo is a path, the bytes of a file, a numpy array, a PIL image or a torch tensor; "
+        f"found {type(photo).__name__}"
+    )
+
+
+def to_side(crop: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """A square crop [h,h,3] at the network's size; averaged down, cubic up."""
+    if crop.shape[0] == side:
+        return np.ascontiguousarray(crop)
+    import cv2
+
+    how = cv2.INTER_AREA if crop.shape[0] > side else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(crop, (side, side), interpolation=how), np.uint8)
+
 
 _SMALLEST_PHOTO = 16  # px; no face can be found in less
 
@@ -89,7 +172,6 @@ class Restorer:
         "float32", "bfloat16", "float16" or "auto" (see `restore.runtime.select.load_runtime`).
         Raises CheckpointError, DeviceError, MissingExtraError, OptionError.
         """
-        from restore.pipeline.assemble import load_restorer
 
         return load_restorer(
             model,
@@ -119,7 +201,7 @@ class Restorer:
 
         Raises InputError where it shows no face, OptionError without an identity network.
         """
-        from restore.pipeline.reference_choice import load_references
+        from restore.pipeline.guard import load_references
 
         return load_references(folder, self.detector, self.guard)
 
@@ -222,7 +304,7 @@ class Restorer:
         self, rgb: NDArray[np.uint8], face: RestoredFace, transform: ColourTransform | None
     ) -> RestoredFace:
         from restore.faces.align import align_face
-        from restore.pipeline.examine import examine
+        from restore.pipeline.policies import examine
 
         if face.status != "restored":
             return face
@@ -246,7 +328,7 @@ class Restorer:
                 self.runtime, faces, call.fidelity, self.max_batch, call.progress, call.cancel
             )
             if call.references is not None:
-                from restore.pipeline.reference_choice import choose_by_references
+                from restore.pipeline.guard import choose_by_references
 
                 faces = choose_by_references(
                     self.runtime, faces, call.references, self.guard, self.max_batch, call.cancel
@@ -258,7 +340,7 @@ class Restorer:
             )
 
     def _restore_aligned(self, source: Photo, call: Call) -> RestoredPhoto:
-        from restore.pipeline.examine import examine
+        from restore.pipeline.policies import examine
 
         width, height = source.size
         if width != height:
@@ -311,3 +393,70 @@ def _photo_result(
         source.metadata.upright(image.shape[1], image.shape[0]),
         source.notes + notes,
     )
+
+
+def find_model_file(model: str | Path, offline: bool = True) -> Path:
+    """The file of a model: a path as it is, a name through the table of models.
+
+    With `offline` nothing is fetched. Raises CheckpointError with what to do.
+    """
+    from restore.checkpoints.download import download_model, locate_model
+
+    path = Path(model)
+    if path.is_file():
+        return path
+    if offline:
+        return locate_model(str(model))
+    return download_model(str(model), offline=False)
+
+
+def load_restorer(
+    model: str | Path = "default",
+    device: str | None = None,
+    backend: str = "auto",
+    detector: str = "default",
+    offline: bool = True,
+    threads: int | None = None,
+    bg_upsampler: str | Path | None = None,
+    bg_tile: int = 400,
+    identity_network: str | Path | None = None,
+    precision: str = "auto",
+) -> Restorer:
+    """See `Restorer.load`."""
+    from restore.faces.detect import load_detector
+    from restore.pipeline.canvas import load_upsampler
+    from restore.runtime.select import load_runtime
+
+    path = find_model_file(model, offline)
+    upsampler = None
+    if bg_upsampler is not None:
+        upsampler = load_upsampler(bg_upsampler, bg_tile, device)
+    # Both spend their time in native code: on two cores the first photo starts earlier.
+    with ThreadPoolExecutor(2) as pool:
+        loading = pool.submit(load_runtime, path, backend, device, threads, precision)
+        found = load_detector(detector)
+        runtime = loading.result()
+    embedder, absent = find_identity(identity_network)
+    return Restorer(runtime, found, upsampler, identity=embedder, identity_absent=absent)
+
+
+def find_identity(
+    network: str | Path | None = None,
+) -> tuple[IdentityEmbedder | None, str | None]:
+    """The packaged identity network or one by its file, and why there is none.
+
+    A packaged one that is not there or broken is only told; for a file that was asked for
+    CheckpointError or MissingExtraError is raised. Its weights are read when first used.
+    """
+    from restore.errors import CheckpointError
+
+    if network is not None:
+        from restore.runtime.identity import load_identity
+
+        return load_identity(network), None
+    try:
+        from restore.trust.identity import IdentityNetwork
+
+        return IdentityNetwork.load(), None
+    except CheckpointError as error:
+        return None, str(error)

@@ -14,15 +14,14 @@ from restore.images.ai_label import ai_labelled
 from restore.images.files_write import WriteOptions, write_photo
 from restore.images.formats import format_of
 from restore.images.metadata import Metadata
-from restore.pipeline.choice import FaceChoice
 from restore.pipeline.names import Job
+from restore.pipeline.options import Fidelity, TrustOptions
 from restore.pipeline.report import photo_record
 from restore.pipeline.restorer import Restorer
-from restore.pipeline.results import PhotoStatus, RestoredPhoto
-from restore.pipeline.trust_options import Fidelity, TrustOptions
+from restore.pipeline.results import FaceChoice, PhotoStatus, RestoredPhoto
 
 if TYPE_CHECKING:
-    from restore.trust.references import References
+    from restore.trust.identity import References
 
 Watch = Callable[[Job, RestoredPhoto | None, Mapping[str, Any]], None]
 

@@ -1,15 +1,147 @@
-"""One photo of the page as HTML: slider, status, reason, notes, its faces and their numbers."""
+"""One photo's section of the report: words, thumbnails, faces before and after."""
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from restore.images.photo import Photo
+import numpy as np
+
+from restore.images.depth import over_white, to_rgb, to_uint8
+from restore.images.photo import Photo, split_alpha
+from restore.images.profile import colour_transform
 from restore.pipeline.results import RestoredFace, RestoredPhoto
-from restore.report.thumbnails import Thumbnails, data_uri, small_picture
-from restore.report.words import STATUS_KINDS, numbers_of_face, reason_of, spoken, table, text
+
+LABELS = {
+    "identity": "identity (cosine)",
+    "degradation.blur_sigma": "blur σ (px)",
+    "degradation.scale": "down-scaled by",
+    "degradation.noise_sigma": "noise σ (of 255)",
+    "degradation.jpeg_quality": "JPEG quality",
+    "degradation.gray": "gray (0 to 1)",
+    "degradation.damage": "damage (0 to 1)",
+    "strength": "share restored",
+    "score": "detector's score",
+}
+"""The numbers of a face that are shown at once, in this order; any other is folded away."""
+_SHOWN_ELSEWHERE = ("status", "reason", "file", "box", "landmarks", "matrix")
+STATUS_KINDS = {"restored": "good", "failed": "bad", "error": "bad", "partial": "bad"}
+"""How a status is coloured; any other one is neutral."""
+
+
+def text(value: Any) -> str:
+    """Any value as HTML text, also one that holds markup, quotes or lone surrogates."""
+    sound = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    return html.escape(sound, quote=True)
+
+
+def table(rows: Iterable[tuple[Any, Any]]) -> str:
+    """Names and values as an HTML table."""
+    cells = (f"<tr><th scope=row>{text(k)}</th><td>{text(v)}</td></tr>" for k, v in rows)
+    return f"<table>{''.join(cells)}</table>"
+
+
+def spoken(status: str) -> str:
+    """ "no_face" -> "no face"."""
+    return status.replace("_", " ")
+
+
+def reason_of(record: Mapping[str, Any]) -> str:
+    """Why a photo has its status, without its name, which stands above; empty where all is well."""
+    return str(record.get("reason") or "").removeprefix(f"{record['input']}: ")
+
+
+def numbers_of_face(record: Mapping[str, Any]) -> tuple[list[tuple[str, str]], ...]:
+    """Label and value of the numbers of a face's record: the main ones, and all others.
+
+    Whatever fields the record has are shown: a number that is new needs no change here.
+    """
+    found: dict[str, str] = {}
+    for key, value in record.items():
+        if key not in _SHOWN_ELSEWHERE:
+            found |= _flat(key, value)
+    main = [(LABELS[key], found.pop(key)) for key in LABELS if key in found]
+    box = record.get("box")
+    if isinstance(box, list) and len(box) == 4:
+        main.append(("size (px)", f"{box[2] - box[0]:.0f} x {box[3] - box[1]:.0f}"))
+    return main, [(spoken(key.replace(".", " ")), value) for key, value in found.items()]
+
+
+def number(value: Any) -> str:
+    """A number as short as it says something: 0.0117 -> 0.01, 75.23 -> 75.2, 1.0 -> 1."""
+    if not isinstance(value, float):
+        return str(value)
+    shown = f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+    return shown.rstrip("0").rstrip(".") or "0"
+
+
+def _flat(key: str, value: Any) -> dict[str, str]:
+    if isinstance(value, Mapping):
+        flat: dict[str, str] = {}
+        for name, inner in value.items():
+            flat |= _flat(f"{key}.{name}", inner)
+        return flat
+    return {} if value is None else {key: number(value)}
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """How large the pictures of a page are."""
+
+    photo_side: int = 960
+    """Longest side of a photo in px."""
+    face_side: int = 256
+    """Side of a face in px."""
+    quality: int = 80
+    """JPEG quality, 1..100."""
+    faces: int = 24
+    """At most so many faces of a photo have pictures; the others have numbers only."""
+
+
+def thumbnails_for(photos: int) -> Thumbnails:
+    """Sizes that keep the page of so many photos near 60 MB, which browsers still open."""
+    if photos <= 60:
+        return Thumbnails()
+    if photos <= 250:
+        return Thumbnails(640, 192)
+    return Thumbnails(448, 144, 75, faces=8)
+
+
+def small_picture(pixels: np.ndarray, side: int, icc: bytes | None = None) -> np.ndarray:
+    """uint8 or uint16 [h,w] or [h,w,c], c = 1..4 -> uint8 sRGB [h',w',3], at most `side` px.
+
+    Alpha is laid over white. `icc`: the profile of the pixels; None for sRGB.
+    """
+    import cv2
+
+    planes = pixels if pixels.ndim == 3 else pixels[:, :, None]
+    height, width = planes.shape[:2]
+    factor = side / max(height, width)
+    if factor < 1:
+        size = max(1, round(width * factor)), max(1, round(height * factor))
+        # OpenCV drops the last axis of [h,w,1].
+        resized = cv2.resize(planes, size, interpolation=cv2.INTER_AREA)
+        planes = resized if resized.ndim == 3 else resized[:, :, None]
+    small, alpha = split_alpha(to_uint8(planes))
+    if alpha is not None:
+        small = over_white(small, alpha)
+    rgb = np.ascontiguousarray(to_rgb(small))
+    transform = None if small.ndim == 2 else colour_transform(icc)
+    return rgb if transform is None else transform.to_srgb(rgb)
+
+
+def data_uri(rgb: np.ndarray, quality: int = 80) -> str:
+    """uint8 RGB [h,w,3] -> "data:image/jpeg;base64,..."."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(rgb).save(out, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")
 
 
 def photo_section(

@@ -10,8 +10,8 @@ import numpy as np
 
 from restore.runtime.graph import GraphBuilder
 
-TAPS = (1.0, 3.0, 3.0, 1.0)  # networks/resample.py, BINOMIAL_TAPS
-EPSILON = 1e-8  # networks/modulated_conv.py
+TAPS = (1.0, 3.0, 3.0, 1.0)  # networks/stylegan2.py, BINOMIAL_TAPS
+EPSILON = 1e-8  # networks/stylegan2.py
 
 
 def build_gfpgan_graph(
@@ -168,7 +168,7 @@ def _styled_conv(
 def _style(g: GraphBuilder, w: str, name: str) -> tuple[str, str | None]:
     """Style [n,c] in float32 and, in half precision, the largest magnitude it was divided by.
 
-    As in `networks/modulated_conv.py`: so nothing overflows, and what follows takes it back.
+    As in `networks/stylegan2.py`: so nothing overflows, and what follows takes it back.
     """
     style = g.wide(g.linear_of(w, f"{name}.affine"))
     if not g.half:

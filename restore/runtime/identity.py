@@ -52,7 +52,7 @@ class TorchIdentity:
         """uint8 RGB [n,s,s,3] in the plain FFHQ frame, any s -> float32 [n,d] of length 1."""
         import torch
 
-        from restore.networks.face_alignment import embed
+        from restore.networks.identity import embed
 
         crops = np.asarray(crops)
         if crops.ndim != 4 or crops.shape[1] != crops.shape[2] or crops.shape[3] != 3:

@@ -1,4 +1,4 @@
-"""The default architecture as an ONNX graph: `networks/mobile_restorer.py`, arranged for runtimes.
+"""The default architecture as an ONNX graph: `networks/unet_encoder.py`, arranged for runtimes.
 
 What differs from the network is the order of work, never the values: convolutions of size 1 come
 before the enlargement they commute with, channels are permuted in the weights rather than in the
@@ -53,7 +53,7 @@ def build_mobile_graph(
 
 
 def _arguments(arguments: Mapping[str, Any]) -> MobileArguments:
-    from restore.networks.mobile_restorer import build_mobile_restorer
+    from restore.networks.unet_encoder import build_mobile_restorer
 
     bound = signature(build_mobile_restorer).bind(**arguments)
     bound.apply_defaults()

@@ -18,7 +18,7 @@ import numpy as np
 from restore.runtime.graph import GraphBuilder
 from restore.runtime.graph_strips import Strip, strips_of
 
-# Phases (0,0) (0,1) (1,0) (1,1) from LL, LH, HL, HH, twice; networks/haar.py
+# Phases (0,0) (0,1) (1,0) (1,1) from LL, LH, HL, HH, twice; networks/mobile_stylegan.py
 HAAR = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]], np.float32)
 GROUP = 16  # channels of an inverse Haar step that are one group: the width of the vector units
 SLOPE = 0.2

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from restore.checkpoints.models_table import MODELS
 from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError
-from restore.geometry.template import ffhq_template
+from restore.geometry import ffhq_template
 
 RANGE = "-1..1"
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from restore.networks.mobile_stylegan import MobileStyleGAN
-from restore.networks.prior_heads import STYLES_OF_LEVEL, PriorHeads
+from restore.networks.mobile_stylegan import STYLES_OF_LEVEL, MobileStyleGAN, PriorHeads
 from restore.runtime.graph import GraphBuilder
 from restore.runtime.graph_strips import Strip
 from restore.runtime.mobile_synthesis_graph import SynthesisSteps
@@ -76,7 +75,7 @@ class _PictureOfLevel(SynthesisSteps):
         return self.level(below, self.count - 1, strip)
 
     def image_by_head(self) -> str:
-        """`networks/prior_heads.py`: the later levels, worked through at this size."""
+        """`networks/mobile_stylegan.py`: the later levels, worked through at this size."""
         g = self.g
         x = self.through_levels(self.last_level)
         for part, i in enumerate(range(self.count, len(self.channels))):

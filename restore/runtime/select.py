@@ -7,32 +7,13 @@ import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from restore.errors import CheckpointError, DeviceError, RestoreError
+from restore.runtime.contract import Runtime
 from restore.runtime.precision import check_precision
 
 BACKENDS = ("auto", "onnxruntime", "openvino", "torch")
 _log = logging.getLogger(__name__)
-
-
-class Runtime(Protocol):
-    """One model: uint8 crops in, uint8 crops and degradation estimates out; safe for threads."""
-
-    name: str
-    crop_size: int
-    template: NDArray[np.float64]
-    supports_fidelity: bool
-    precision: str  # what it computes in: "float32", "bfloat16" or "float16"
-
-    def run(
-        self, crops: NDArray[np.uint8], fidelity: float | NDArray[np.float32]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
-        """uint8 RGB [n,s,s,3], fidelity in [0,1] -> the same shape, estimates [n,6] or None."""
-        ...
 
 
 def load_runtime(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from restore.runtime.pixels import check_request
 
 if TYPE_CHECKING:
-    from restore.runtime.select import Runtime
+    from restore.runtime.contract import Runtime
 
 Answer = tuple[NDArray[np.uint8], "NDArray[np.float32] | None"]
 

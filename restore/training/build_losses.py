@@ -7,8 +7,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from restore.config.schema import Options
-from restore.config.train_options import PerceptualOptions, TrainOptions
 from restore.errors import OptionError
 from restore.losses.feature_files import (
     load_feature_network,
@@ -16,6 +14,8 @@ from restore.losses.feature_files import (
     load_lpips_heads,
 )
 from restore.losses.perceptual import LpipsLoss, VggPerceptualLoss
+from restore.options.schema import Options
+from restore.options.training import PerceptualOptions, TrainOptions
 from restore.training.restorer_losses import LossWeights, RestorerLosses
 
 

@@ -14,7 +14,18 @@ from torch import Tensor, nn
 from restore.checkpoints.architectures import build_network
 from restore.checkpoints.load import load_network
 from restore.checkpoints.read import read_state_dict
-from restore.config.network_options import (
+from restore.errors import CheckpointError, OptionError
+from restore.losses.feature_files import load_feature_network
+from restore.networks.discriminators import (
+    PartDiscriminator,
+    PatchDiscriminator,
+    build_discriminator,
+)
+from restore.networks.mobile_stylegan import w_statistics
+from restore.networks.prior_restorer import PriorRestorer
+from restore.networks.stylegan2 import build_stylegan2
+from restore.networks.unet_encoder import build_mobile_restorer
+from restore.options.networks import (
     DiscriminatorOptions,
     GeneratorOptions,
     GFPGANOptions,
@@ -25,16 +36,7 @@ from restore.config.network_options import (
     PluginNetworkOptions,
     StyleGAN2Options,
 )
-from restore.config.schema import Options
-from restore.errors import CheckpointError, OptionError
-from restore.losses.feature_files import load_feature_network
-from restore.networks.mobile_restorer import build_mobile_restorer
-from restore.networks.part_discriminator import PartDiscriminator
-from restore.networks.patch_discriminator import PatchDiscriminator
-from restore.networks.prior_restorer import PriorRestorer
-from restore.networks.stylegan2_discriminator import build_discriminator
-from restore.networks.stylegan2_generator import build_stylegan2
-from restore.networks.w_statistics import w_statistics
+from restore.options.schema import Options
 from restore.training.restorer_step import Judge
 
 PLUGIN_NAMES = {"basicsr": "restore.compat.basicsr"}

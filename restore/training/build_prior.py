@@ -5,11 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from restore.checkpoints.prior_heads_file import load_prior_heads
-from restore.config.network_options import MobileStyleGANOptions, StyleGAN2Options
-from restore.config.schema import Options
 from restore.errors import OptionError
-from restore.networks.mobile_stylegan import MobileStyleGAN
-from restore.networks.prior_heads import PriorHeads
+from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
+from restore.options.networks import MobileStyleGANOptions, StyleGAN2Options
+from restore.options.schema import Options
 from restore.training.ada import AdaptiveStrength
 from restore.training.build_networks import build_generator, build_judge, fill_judge, fill_network
 from restore.training.crop_source import framing_of, open_crops, train_set_of

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from restore.config.data_options import FaceDatasetOptions
-from restore.config.schema import PARTS, Options
 from restore.errors import OptionError
+from restore.networks.mobile_stylegan import principal_axes, w_statistics
 from restore.networks.prior_restorer import PriorRestorer
 from restore.networks.unet_encoder import DegradationAwareEncoder
-from restore.networks.w_statistics import principal_axes, w_statistics
+from restore.options.data import FaceDatasetOptions
+from restore.options.schema import PARTS, Options
 from restore.training.build_losses import build_losses
 from restore.training.build_networks import (
     build_generator,

@@ -20,10 +20,9 @@ from restore.data.stores import open_store
 from restore.degradation.covers import paint_cover
 from restore.degradation.degrade import degrade
 from restore.errors import InputError
-from restore.faces.warp import warp
-from restore.geometry.similarity import similarity
-from restore.geometry.template import ffhq_template
-from restore.trust.cover import CELLS, SIDE, VIEW_POINTS
+from restore.faces.align import warp
+from restore.geometry import ffhq_template, similarity
+from restore.trust.occlusion import CELLS, SIDE, VIEW_POINTS
 
 SQUARE = 160
 """px of the square that is painted and degraded, at twice the view's scale, with room to move."""

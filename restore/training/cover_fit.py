@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from restore.checkpoints.model_file import save_model_file
-from restore.config.train_options import CosineOptions
-from restore.networks.cover_network import CoverNetwork, folded
+from restore.networks.occlusion import CoverNetwork, folded
+from restore.options.training import CosineOptions
 from restore.runtime.memory import keep_freed_memory
 from restore.runtime.precision import cpu_precision
 from restore.training.cover_batches import CoverBatches, read_squares

@@ -8,15 +8,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import torch
 
-from restore.config.data_options import FaceDatasetOptions
-from restore.config.schema import Options
-from restore.data.batch import Batch, collate
-from restore.data.device_crops import DeviceCrops, device_crops_fit
+from restore.data.batches import (
+    Batch,
+    DeviceCrops,
+    SampleOrder,
+    collate,
+    device_crops_fit,
+    open_dataset,
+    source_balance,
+)
 from restore.data.face_dataset import Draw, FaceDataset, FaceSample
 from restore.data.frame import FrameJitter
-from restore.data.loader import open_dataset
-from restore.data.sampler import SampleOrder, source_balance
 from restore.errors import InputError
+from restore.options.data import FaceDatasetOptions
+from restore.options.schema import Options
 from restore.training.faces_in_frame import Crops, Framing
 
 

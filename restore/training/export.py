@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from restore.checkpoints.model_file import save_model_file
-from restore.config.network_options import MobileRestorerOptions
-from restore.config.schema import Options
+from restore.options.networks import MobileRestorerOptions
+from restore.options.schema import Options
 from restore.training.build_networks import architecture_of
 from restore.training.experiment_folder import ExperimentFolder
 from restore.training.progress import Progress

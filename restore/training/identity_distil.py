@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from restore.checkpoints.model_file import save_model_file
-from restore.config.load import dump_options
-from restore.config.train_options import CosineOptions
-from restore.networks.identity_student import IdentityStudent, folded
+from restore.networks.identity import IdentityStudent, folded
+from restore.options.schema import dump_options
+from restore.options.training import CosineOptions
 from restore.runtime.memory import keep_freed_memory
 from restore.training.ema import averaged_copy, ema_update
 from restore.training.identity_batches import IdentityBatches

@@ -9,9 +9,9 @@ from typing import Literal
 
 import yaml
 
-from restore.config.parse import Notes, parse_block
 from restore.degradation.recipes import MIXTURES, RECIPES
 from restore.errors import OptionError
+from restore.options.parse import Notes, parse_block
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,10 +22,9 @@ from tqdm import tqdm
 
 from restore.data.stores import Store, open_store
 from restore.degradation.degrade import degrade
-from restore.faces.warp import warp
-from restore.geometry.similarity import similarity
-from restore.geometry.template import ffhq_template
-from restore.networks.mobilefacenet import MobileFaceNet
+from restore.faces.align import warp
+from restore.geometry import ffhq_template, similarity
+from restore.networks.identity import MobileFaceNet
 from restore.training.identity_options import CropSource
 from restore.training.identity_split import held_out_people, person_of
 from restore.trust.identity import VIEW, VIEW_POINTS

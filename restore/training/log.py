@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from restore.config.schema import Options
 from restore.errors import MissingExtraError
+from restore.options.schema import Options
 from restore.training.progress import Progress
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from restore.config.train_options import OptimizerOptions
 from restore.errors import OptionError
-from restore.networks.stylegan2_generator import StyleGAN2Generator
+from restore.networks.stylegan2 import StyleGAN2Generator
+from restore.options.training import OptimizerOptions
 
 
 def build_optimiser(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from restore.config.schema import Options
+from restore.options.schema import Options
 from restore.training.distributed import Ranks, average_gradients
 from restore.training.stop import TrainingError
 

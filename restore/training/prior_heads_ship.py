@@ -13,8 +13,7 @@ from tqdm import tqdm
 from restore.checkpoints.load import load_network
 from restore.checkpoints.prior_heads_file import save_prior_heads
 from restore.errors import CheckpointError, OptionError
-from restore.networks.mobile_stylegan import MobileStyleGAN
-from restore.networks.prior_heads import PriorHeads
+from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
 from restore.training.size_heads import SizeHeadOptions, head_psnr, paint_faces, train_heads
 
 MEASURED = 8  # faces that the card's figures are the mean of

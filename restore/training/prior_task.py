@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from restore.networks.prior_heads import PriorHeads
+from restore.networks.mobile_stylegan import PriorHeads
 from restore.training.ada import AdaptiveStrength, augment, augment_draws
 from restore.training.distributed import Ranks, summed
 from restore.training.ema import ema_update

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from restore.config.data_options import FaceDatasetOptions
-from restore.data.batch import collate
+from restore.data.batches import collate
 from restore.data.face_dataset import FaceDataset
 from restore.metrics.table import MetricSuite
 from restore.networks.mobile_stylegan import MobileStyleGAN
+from restore.options.data import FaceDatasetOptions
 from restore.training.distributed import Ranks
 from restore.training.faces_in_frame import Crops, Framing, place_in_frame
 from restore.training.picture_grid import save_grid

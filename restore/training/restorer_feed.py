@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restore.config.loss_options import FidelityOptions
 from restore.degradation.degrade import degrade
 from restore.degradation.recipe import Mixture
+from restore.options.training import FidelityOptions
 from restore.training.faces_in_frame import (
     CropSource,
     FramedFaces,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from restore.losses.adversarial import discriminator_loss, generator_loss, r1_penalty
 from restore.losses.codes import distance_from_mean
 from restore.losses.parts import part_discriminator_loss
-from restore.networks.patch_discriminator import PatchDiscriminator
+from restore.networks.discriminators import PatchDiscriminator
 from restore.training.restorer_losses import (
     Painted,
     RestorerBatch,

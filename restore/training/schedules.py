@@ -5,12 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from restore.config.train_options import (
-    ConstantOptions,
-    CosineOptions,
-    MultiStepOptions,
-    TrainOptions,
-)
+from restore.options.training import ConstantOptions, CosineOptions, MultiStepOptions, TrainOptions
 
 
 @dataclass(frozen=True)

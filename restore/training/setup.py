@@ -7,9 +7,8 @@ from pathlib import Path
 
 import torch
 
-from restore.config.load import dump_options
-from restore.config.schema import Options
 from restore.errors import OptionError
+from restore.options.schema import Options, dump_options
 from restore.training.build_prior import build_prior
 from restore.training.build_restorer import build_restorer
 from restore.training.distributed import Ranks, same_weights

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restore.networks.mobile_stylegan import MobileStyleGAN
-from restore.networks.prior_heads import PriorHead, PriorHeads, later_styles
+from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHead, PriorHeads, later_styles
 
 
 @dataclass(frozen=True)

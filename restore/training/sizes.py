@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from restore.config.network_options import (
+from restore.errors import OptionError
+from restore.options.networks import (
     GFPGANOptions,
     MobileRestorerOptions,
     MobileStyleGANOptions,
     StyleGAN2Options,
 )
-from restore.config.schema import Options
-from restore.errors import OptionError
+from restore.options.schema import Options
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from restore.losses.adversarial import (
     path_length_penalty,
     r1_penalty,
 )
-from restore.networks.mobile_stylegan import MobileStyleGAN
-from restore.networks.prior_heads import PriorHeads
+from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
 from restore.training.restorer_step import Loss, frozen
 from restore.training.sample_draws import SampleDraws
 

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from restore.config.data_options import FaceDatasetOptions, PairedDatasetOptions
-from restore.data.batch import collate
-from restore.data.face_dataset import FaceDataset
-from restore.data.loader import open_dataset
-from restore.data.paired_dataset import PairedDataset
+from restore.data.batches import collate, open_dataset
+from restore.data.face_dataset import FaceDataset, PairedDataset
 from restore.degradation.degrade import degrade
 from restore.degradation.recipe import Mixture
+from restore.options.data import FaceDatasetOptions, PairedDatasetOptions
 from restore.training.faces_in_frame import Crops, Framing, place_in_frame
 from restore.training.sample_draws import SampleDraws
 from restore.training.validation import Pair

@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from restore.config.data_options import FaceDatasetOptions
-from restore.config.schema import MetricOptions, Options
-from restore.data.loader import open_dataset
+from restore.data.batches import open_dataset
 from restore.errors import OptionError
 from restore.losses.feature_files import (
     load_feature_network,
@@ -22,6 +20,8 @@ from restore.metrics.measure import MeanMetric, Metric
 from restore.metrics.niqe import load_niqe
 from restore.metrics.psnr_ssim import psnr, ssim
 from restore.metrics.table import METRICS, MetricSuite, MetricTools
+from restore.options.data import FaceDatasetOptions
+from restore.options.schema import MetricOptions, Options
 from restore.training.distributed import Ranks
 from restore.training.experiment_folder import ExperimentFolder
 from restore.training.log import Log

@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import_gradio()  # before the model: what is missing is said at once
 
-    from restore.pipeline.assemble import load_restorer
+    from restore.pipeline.restorer import load_restorer
     from restore.ui.server import serve
 
     restorer = load_restorer(

@@ -14,10 +14,10 @@ from restore.faces.face import Face
 from restore.images.files import read_photo
 from restore.images.formats import WRITABLE_SUFFIXES
 from restore.images.photo import Photo
-from restore.pipeline.network_batches import Progress
+from restore.pipeline.network import Progress
+from restore.pipeline.options import Fidelity, TrustOptions
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.results import RestoredFace, RestoredPhoto
-from restore.pipeline.trust_options import Fidelity, TrustOptions
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from tempfile import mkdtemp
 from typing import Any
 
 from restore.errors import MissingExtraError, RestoreError
+from restore.pipeline.options import TrustOptions
 from restore.pipeline.restorer import Restorer
-from restore.pipeline.trust_options import TrustOptions
-from restore.report.frame import HONEST, page_file
+from restore.report.page import HONEST, page_file
 from restore.ui.open_photo import OpenPhoto, Wishes, open_photo, restore_open, save_restored
 from restore.ui.privacy import silence_reports
 from restore.ui.view import NOTHING, SIZES, faces_view, good_news, photo_view, problem

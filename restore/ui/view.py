@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from restore.pipeline.report import photo_record
 from restore.pipeline.results import RestoredPhoto
-from restore.report.section import face_cards, photo_slider
-from restore.report.thumbnails import Thumbnails
-from restore.report.words import spoken, text
+from restore.report.section import Thumbnails, face_cards, photo_slider, spoken, text
 from restore.ui.open_photo import OpenPhoto
 
 SIZES = Thumbnails(photo_side=1400, face_side=256, quality=92, faces=40)

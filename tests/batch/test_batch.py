@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 
 import restore
-from restore.batch.__main__ import main
-from restore.batch.plan import failures, plan_batch
-from restore.batch.prefix import Prefix
-from restore.batch.worker import PhotoWorker, WorkerOptions
+from restore.cluster.__main__ import main
+from restore.cluster.run import PhotoWorker, Prefix, WorkerOptions, failures, plan_batch
 from restore.errors import InputError
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.run import RunOptions
@@ -96,7 +94,7 @@ def test_plan_names_and_resumes(photos, tmp_path):
 
 def test_one_worker_does_what_the_command_line_does(photos, memory, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "restore.pipeline.assemble.load_restorer",
+        "restore.pipeline.restorer.load_restorer",
         lambda *_, **__: Restorer(InvertRuntime(64), BrightSquareDetector()),
     )
     target = Prefix(f"{memory}/out")
@@ -122,7 +120,7 @@ def test_one_worker_does_what_the_command_line_does(photos, memory, tmp_path, mo
 
 
 def test_a_photo_that_vanished_is_a_record(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("restore.pipeline.assemble.load_restorer", lambda *_, **__: None)
+    monkeypatch.setattr("restore.pipeline.restorer.load_restorer", lambda *_, **__: None)
     source, target = Prefix(str(photos)), Prefix(str(tmp_path / "out"))
     plan = plan_batch(source, target)
     (photos / "a.png").unlink()

@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 
 from restore.benchmarks.protocol import ProtocolFaces
-from restore.data.decode import encode_image
-from restore.data.stores import TarStore
+from restore.data.stores import TarStore, encode_image
 
 NAMES = ("aaf_1", "aaf_2", "congress_1", "tpdne_1")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from restore.benchmarks.ablations import VARIANTS, main
-from restore.config.load import load_options
 from restore.errors import InputError
+from restore.options.schema import load_options
 from tests.conftest import ROOT
 
 FILE = ROOT / "options" / "ablation_cpu.yml"

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from restore.benchmarks.face_size import candidates
-from restore.networks.mobile_restorer import build_mobile_restorer
+from restore.networks.unet_encoder import build_mobile_restorer
 
 
 def test_candidates_have_the_full_size_and_the_detail_keeps_the_lower_ones():

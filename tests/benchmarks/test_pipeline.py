@@ -7,7 +7,7 @@ import pytest
 
 from restore.benchmarks import gpu, graphs, pipeline
 from restore.errors import DeviceError, InputError
-from restore.networks.gfpgan_encoder import build_gfpgan
+from restore.networks.gfpgan import build_gfpgan
 from restore.runtime.export import export_model, export_precision
 from tests.runtime.models import GFPGAN, MOBILE, stirred, write_model
 

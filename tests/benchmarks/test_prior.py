@@ -16,7 +16,7 @@ from restore.benchmarks.prior_blind import (
     table_row,
 )
 from restore.errors import InputError
-from restore.networks.lpips import LpipsLoss
+from restore.networks.perceptual import LpipsLoss
 from restore.networks.prior_restorer import Encoding, PriorRestorer
 from tests.latents.tiny import mobile
 

@@ -7,7 +7,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from restore.benchmarks.quality import main
-from restore.networks.squeezenet import SqueezeNetFeatures
+from restore.networks.perceptual import SqueezeNetFeatures
 
 
 def write(folder, name, pixels):

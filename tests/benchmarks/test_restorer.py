@@ -36,9 +36,9 @@ from restore.benchmarks.protocol_tables import (
     quality_table,
 )
 from restore.benchmarks.restorer import main
-from restore.data.decode import encode_image
+from restore.data.stores import encode_image
 from restore.errors import InputError
-from restore.networks.squeezenet import SqueezeNetFeatures
+from restore.networks.perceptual import SqueezeNetFeatures
 from tests.benchmarks.protocol_faces import NAMES, small_faces, write_tar
 from tests.runtime.models import MOBILE, write_model
 

@@ -11,7 +11,7 @@ from restore.benchmarks.photo_stages import PeakMemory, composed_photo
 from restore.benchmarks.plain_gfpgan import PlainGFPGAN, random_gfpgan
 from restore.benchmarks.speed import main
 from restore.benchmarks.timing import time_in_turn
-from restore.networks.gfpgan_encoder import build_gfpgan
+from restore.networks.gfpgan import build_gfpgan
 from tests.runtime.models import stirred
 
 

@@ -10,9 +10,9 @@ from restore.checkpoints import gfpgan, stylegan2_pt
 from restore.checkpoints.key_map import fold, unfold
 from restore.checkpoints.load import load_network, network_from_state
 from restore.errors import CheckpointError
-from restore.networks.gfpgan_encoder import build_gfpgan
-from restore.networks.stylegan2_discriminator import build_discriminator
-from restore.networks.stylegan2_generator import StyleGAN2Generator
+from restore.networks.discriminators import build_discriminator
+from restore.networks.gfpgan import build_gfpgan
+from restore.networks.stylegan2 import StyleGAN2Generator
 
 DIALECTS = [stylegan2_pt.BASICSR, stylegan2_pt.CLEAN, stylegan2_pt.ROSINALITY, stylegan2_pt.NVIDIA]
 RESTORERS = [

@@ -10,9 +10,9 @@ from restore.checkpoints import download
 from restore.checkpoints.load import load_network
 from restore.checkpoints.model_file import save_model_file
 from restore.errors import CheckpointError, DeviceError
-from restore.networks.gfpgan_encoder import build_gfpgan
-from restore.networks.stylegan2_discriminator import build_discriminator
-from restore.networks.stylegan2_generator import StyleGAN2Generator
+from restore.networks.discriminators import build_discriminator
+from restore.networks.gfpgan import build_gfpgan
+from restore.networks.stylegan2 import StyleGAN2Generator
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_assumptions_are_logged(tmp_path, caplog):
 
 
 def test_a_checkpoint_of_our_own_training_names_the_file_to_give(tmp_path):
-    from restore.networks.gfpgan_encoder import build_gfpgan
+    from restore.networks.gfpgan import build_gfpgan
     from tests.latents.tiny import mobile, stylegan2
 
     gfpgan = build_gfpgan(32, narrow=0.03125, channel_multiplier=1, w_dim=8, num_mlp=1)

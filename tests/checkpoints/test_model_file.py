@@ -14,8 +14,8 @@ from restore.checkpoints.load import load_network
 from restore.checkpoints.model_file import load_model_file, save_model_file
 from restore.config.model_header import read_header
 from restore.errors import CheckpointError
-from restore.networks.gfpgan_encoder import build_gfpgan
-from restore.networks.stylegan2_generator import build_stylegan2
+from restore.networks.gfpgan import build_gfpgan
+from restore.networks.stylegan2 import build_stylegan2
 
 ARGUMENTS = {"out_size": 16, "narrow": 0.03125, "w_dim": 8, "num_mlp": 1}
 HEADER = {

@@ -4,8 +4,8 @@ import sys
 import pytest
 
 from restore.compat import basicsr as bridge
-from restore.config.network_options import PluginNetworkOptions
 from restore.errors import MissingExtraError, OptionError
+from restore.options.networks import PluginNetworkOptions
 
 INSTALLED = importlib.util.find_spec("basicsr") is not None
 needs_basicsr = pytest.mark.skipif(not INSTALLED, reason="basicsr is not installed")

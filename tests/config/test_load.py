@@ -7,18 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from restore.config.data_options import FaceDatasetOptions, PairedDatasetOptions
 from restore.config.degradation_options import DegradationOptions, StageOptions
-from restore.config.load import dump_options, load_options, parse_options
-from restore.config.network_options import (
-    GFPGANOptions,
-    MobileRestorerOptions,
-    PluginNetworkOptions,
-)
-from restore.config.schema import Options
 from restore.degradation.recipe import Recipe, Stage, recipe_from_options
 from restore.degradation.recipes import RECIPES
 from restore.errors import OptionError
+from restore.options.data import FaceDatasetOptions, PairedDatasetOptions
+from restore.options.networks import GFPGANOptions, MobileRestorerOptions, PluginNetworkOptions
+from restore.options.schema import Options, dump_options, load_options, parse_options
 from tests.config.gfpgan_files import FULL, SIMPLE
 
 SMALL = """
@@ -39,7 +34,7 @@ def problems_of(text: str, overrides=()) -> list[str]:
 
 
 def test_gfpgans_simple_file(caplog):
-    with caplog.at_level(logging.INFO, logger="restore.config.load"):
+    with caplog.at_level(logging.INFO, logger="restore.options.schema"):
         options = parse_options(SIMPLE)
     assert options.num_gpu == "auto" and not options.is_prior
     assert isinstance(options.network_g, GFPGANOptions)
@@ -237,7 +232,7 @@ def test_ema_is_given_in_images():
 
 
 def test_defaults_fit_the_default_restorer():
-    from restore.networks.mobile_restorer import build_mobile_restorer
+    from restore.networks.unet_encoder import build_mobile_restorer
 
     options = MobileRestorerOptions(type="MobileRestorer")
     for name, parameter in inspect.signature(build_mobile_restorer).parameters.items():
@@ -300,7 +295,7 @@ def test_every_key_is_documented():
 def test_restorers_of_the_option_files_can_be_built(path):
     import torch
 
-    from restore.networks.mobile_restorer import build_mobile_restorer
+    from restore.networks.unet_encoder import build_mobile_restorer
 
     options = load_options(path).network_g
     if not isinstance(options, MobileRestorerOptions):

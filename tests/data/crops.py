@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from restore.data.array_store import write_array
-from restore.data.decode import encode_image
-from restore.data.lmdb_files import LmdbWriter
-from restore.data.record import FaceRecord, part_boxes, template_landmarks
+from restore.data.face_dataset import FaceRecord, part_boxes, template_landmarks
+from restore.data.stores import LmdbWriter, encode_image, write_array
 
 NAMES = ("aaf_1", "aaf_2", "aaf_3", "congress_1", "congress_2", "tpdne_1")
 

@@ -2,12 +2,20 @@ import numpy as np
 import pytest
 import torch
 
-from restore.data.batch import collate
-from restore.data.component_file import read_component_file
-from restore.data.device_crops import DeviceCrops, device_crops_fit
-from restore.data.face_dataset import Draw, FaceDataset, read_keys, read_sources, valid_mask
-from restore.data.paired_dataset import PairedDataset
-from restore.data.record import FaceRecord, part_boxes, read_record, template_landmarks
+from restore.data.batches import DeviceCrops, collate, device_crops_fit
+from restore.data.face_dataset import (
+    Draw,
+    FaceDataset,
+    FaceRecord,
+    PairedDataset,
+    part_boxes,
+    read_component_file,
+    read_keys,
+    read_record,
+    read_sources,
+    template_landmarks,
+    valid_mask,
+)
 from restore.data.stores import open_store
 from restore.errors import InputError
 from tests.data.crops import NAMES, crop, record, write_store
@@ -61,7 +69,7 @@ def test_without_records_the_template_speaks(tmp_path):
 
 
 def test_template_is_that_of_faces():
-    from restore.geometry.template import ffhq_template
+    from restore.geometry import ffhq_template
 
     ours = template_landmarks(256, 1.2, (256.0, 280.0))
     assert np.allclose(ours, ffhq_template(256, 1.2, (256.0, 280.0)), atol=1e-3)

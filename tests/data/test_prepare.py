@@ -6,16 +6,18 @@ import cv2
 import numpy as np
 import pytest
 
-from restore.data.decode import decode_rgb, encode_image
-from restore.data.face_dataset import FaceDataset
+from restore.data.face_dataset import FaceDataset, read_record, template_landmarks
 from restore.data.prepare.__main__ import main
-from restore.data.prepare.face_tools import FaceTools, load_face_tools
-from restore.data.prepare.inputs import find_photos
-from restore.data.prepare.photo_job import sharpness, tilt_of, turn_of
-from restore.data.prepare.run import prepare
-from restore.data.prepare.settings import PrepareSettings
-from restore.data.record import read_record, template_landmarks
-from restore.data.stores import open_store
+from restore.data.prepare.crops import (
+    FaceTools,
+    PrepareSettings,
+    load_face_tools,
+    sharpness,
+    tilt_of,
+    turn_of,
+)
+from restore.data.prepare.run import find_photos, prepare
+from restore.data.stores import decode_rgb, encode_image, open_store
 from restore.errors import InputError
 from tests.data.crops import write_store
 

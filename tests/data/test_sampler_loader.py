@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from restore.config.data_options import FaceDatasetOptions, PairedDatasetOptions
-from restore.data.loader import open_dataset
-from restore.data.sampler import SampleOrder, source_balance
+from restore.data.batches import SampleOrder, open_dataset, source_balance
 from restore.errors import InputError
+from restore.options.data import FaceDatasetOptions, PairedDatasetOptions
 from restore.training.crop_source import open_crops
 from tests.data.crops import NAMES, write_store
 

@@ -4,10 +4,15 @@ import tarfile
 import numpy as np
 import pytest
 
-from restore.data.decode import decode_rgb, encode_image
-from restore.data.lmdb_files import LmdbStore, LmdbWriter
-from restore.data.record import read_record
-from restore.data.stores import open_store, open_stores
+from restore.data.face_dataset import read_record
+from restore.data.stores import (
+    LmdbStore,
+    LmdbWriter,
+    decode_rgb,
+    encode_image,
+    open_store,
+    open_stores,
+)
 from restore.errors import InputError
 from tests.data.crops import NAMES, crop, record, write_store
 
@@ -35,7 +40,7 @@ def test_records_are_found_by_key(kind, tmp_path):
 
 
 def test_array_with_planes_first(tmp_path):
-    from restore.data.array_store import write_array
+    from restore.data.stores import write_array
 
     crops = np.stack([crop(n) for n in NAMES]).transpose(0, 3, 1, 2)
     write_array(tmp_path / "a.safetensors", crops, NAMES)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from restore.faces.face import Face
-from restore.geometry.template import ffhq_template
+from restore.geometry import ffhq_template
 
 
 def smooth_photo(height, width, channels=3, seed=0):

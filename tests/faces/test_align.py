@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 
 from restore.errors import InputError
-from restore.faces.align import LANDMARK_WEIGHTS, align_face, scale_matrix
-from restore.faces.warp import invert
-from restore.geometry.similarity import similarity
-from restore.geometry.template import FFHQ_512, ffhq_template
+from restore.faces.align import LANDMARK_WEIGHTS, align_face, invert, scale_matrix
+from restore.geometry import FFHQ_512, ffhq_template, similarity
 from tests.faces.scene import placed_landmarks, smooth_photo
 
 

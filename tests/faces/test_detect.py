@@ -10,8 +10,8 @@ from restore.errors import CheckpointError, InputError, MissingExtraError
 from restore.faces import centerface
 from restore.faces.centerface import CenterFace
 from restore.faces.detect import DETECTORS, load_detector
+from restore.faces.detectors import RetinaFace
 from restore.faces.onnx_shapes import free_shapes
-from restore.faces.retinaface import RetinaFace
 from tests.faces.scene import smooth_photo
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from restore.errors import InputError
+from restore.faces.align import invert
+from restore.faces.detectors import turned, whole
 from restore.faces.face import Face, centre_face, keep_faces
-from restore.faces.look import turned, whole
-from restore.faces.warp import invert
 from tests.faces.scene import placed_face, smooth_photo
 
 

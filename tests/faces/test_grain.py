@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from restore.faces.grain import add_grain, measure_grain, synthesise_grain
-from restore.faces.mask import face_mask
+from restore.faces.align import face_mask
+from restore.faces.colour import add_grain, measure_grain, synthesise_grain
 from tests.faces.scene import smooth_photo
 
 MASK = face_mask(160)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from restore.errors import InputError
-from restore.faces.mask import border_window, face_mask
-from restore.geometry.template import ffhq_template
+from restore.faces.align import border_window, face_mask
+from restore.geometry import ffhq_template
 
 
 @pytest.mark.parametrize("size", [1, 16, 128, 512])

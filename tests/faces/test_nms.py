@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from restore.faces.nms import box_overlaps, merge_looks, suppress
+from restore.faces.face import box_overlaps, merge_looks, suppress
 from tests.faces.scene import placed_face
 
 

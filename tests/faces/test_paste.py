@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 
 from restore.errors import InputError
-from restore.faces.align import align_face, scale_matrix
-from restore.faces.mask import face_mask
+from restore.faces.align import align_face, face_mask, scale_matrix, warp
 from restore.faces.paste import Patch, paste_face, paste_faces
-from restore.faces.warp import warp
-from restore.geometry.template import ffhq_template
+from restore.geometry import ffhq_template
 from tests.faces.scene import placed_landmarks, smooth_photo
 
 SIZE = 128
@@ -17,7 +15,7 @@ MASK = face_mask(SIZE)
 
 
 def mask_on(canvas, matrix):
-    from restore.faces.warp import invert
+    from restore.faces.align import invert
 
     return warp(MASK, invert(matrix), canvas.shape[1], canvas.shape[0], "constant")
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from restore.errors import InputError
-from restore.faces.pose import _HEAD, head_pose
-from restore.geometry.template import ffhq_template
+from restore.faces.quality import _HEAD, head_pose
+from restore.geometry import ffhq_template
 
 
 def turned(yaw, pitch, roll):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from restore.errors import InputError
-from restore.faces.detail import detail_trust
+from restore.faces.paste import detail_trust
 from restore.faces.quality import FaceQuality, face_quality
-from restore.geometry.template import ffhq_template
+from restore.geometry import ffhq_template
 from tests.faces.nobody import nobody, spoilt
 
 

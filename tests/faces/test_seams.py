@@ -4,12 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from restore.faces.align import align_face
-from restore.faces.mask import face_mask
+from restore.faces.align import align_face, face_mask, invert, warp
 from restore.faces.paste import Patch, paste_faces
-from restore.faces.warp import invert, warp
-from restore.geometry.template import ffhq_template
-from restore.pipeline.treat import in_photo_colours
+from restore.geometry import ffhq_template
+from restore.pipeline.policies import in_photo_colours
 from tests.faces.nobody import nobody, spoilt
 
 SIZE = 128

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from restore.errors import InputError
+from restore.faces.detect import FaceSearch, SearchOptions, SecondLook
+from restore.faces.detectors import bounded, padded, tiles, whole
 from restore.faces.face import Face
-from restore.faces.look import bounded, padded, tiles, whole
-from restore.faces.search import FaceSearch, SearchOptions
-from restore.faces.second_look import SecondLook
 from tests.faces.scene import placed_landmarks, smooth_photo
 
 

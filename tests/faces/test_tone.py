@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from restore.faces.colour import LUMA, from_unit, match_low_frequency, to_unit
-from restore.faces.tone import tone_curve
+from restore.faces.colour import LUMA, from_unit, match_low_frequency, to_unit, tone_curve
 from tests.faces.nobody import nobody
 
 

@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from restore.faces.warp import compose, invert, resized, shifted, warp
-from restore.geometry.similarity import similarity
-from restore.geometry.template import ffhq_template
+from restore.faces.align import compose, invert, resized, shifted, warp
+from restore.geometry import ffhq_template, similarity
 from tests.faces.scene import placed_landmarks, smooth_photo
 
 

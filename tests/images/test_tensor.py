@@ -5,7 +5,7 @@ import pytest
 
 from restore.errors import InputError
 from restore.images.tensor import photo_from_tensor
-from restore.pipeline.inputs import as_photo
+from restore.pipeline.restorer import as_photo
 from tests.images.pictures import picture
 
 torch = pytest.importorskip("torch")

@@ -116,8 +116,7 @@ class Mesh(nn.Module):
         self.template = FACEMESH_POINTS
 
     def forward(self, face):
-        from restore.geometry.similarity import similarity
-        from restore.geometry.template import FFHQ_512
+        from restore.geometry import FFHQ_512, similarity
 
         points = a_mesh().repeat(len(face), 1, 1)
         points[:, 14, 1] += 20 * face[:, 0].mean((1, 2))

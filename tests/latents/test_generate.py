@@ -16,7 +16,7 @@ from restore.latents.face_pack import write_face_pack
 from restore.latents.generate import generate_faces, load_generator, native_sizes, render, to_uint8
 from restore.latents.sheets import GAP, grid_sheet
 from restore.latents.spaces import z_of_seeds, z_to_w_plus
-from restore.networks.prior_heads import PriorHeads
+from restore.networks.mobile_stylegan import PriorHeads
 from tests.latents.tiny import FAMILIES, MOBILE_ARGUMENTS, mobile, stylegan2
 
 

@@ -243,7 +243,7 @@ def test_an_empty_folder_is_no_style(tmp_path):
 
 
 def test_a_restored_face_goes_through_the_stylised_decoder():
-    from restore.networks.mobile_restorer import build_mobile_restorer
+    from restore.networks.unet_encoder import build_mobile_restorer
 
     torch.manual_seed(0)
     restorer = build_mobile_restorer(

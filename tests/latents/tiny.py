@@ -3,7 +3,7 @@
 import torch
 
 from restore.networks.mobile_stylegan import MobileStyleGAN
-from restore.networks.stylegan2_generator import StyleGAN2Generator
+from restore.networks.stylegan2 import StyleGAN2Generator
 
 MOBILE_ARGUMENTS = {
     "channels": [32, 16, 8, 8],

@@ -4,9 +4,8 @@ from safetensors.torch import save_file
 
 from restore.errors import CheckpointError, MissingExtraError
 from restore.losses import feature_files
-from restore.networks.arcface import GrayArcFace18
-from restore.networks.mobilefacenet import MobileFaceNet
-from restore.networks.squeezenet import SqueezeNetFeatures
+from restore.networks.identity import GrayArcFace18, MobileFaceNet
+from restore.networks.perceptual import SqueezeNetFeatures
 
 
 def test_kinds_are_told_by_keys_and_come_frozen(tmp_path):

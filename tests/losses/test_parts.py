@@ -8,7 +8,7 @@ from restore.losses.parts import (
     part_discriminator_loss,
     part_generator_losses,
 )
-from restore.networks.part_discriminator import PartDiscriminator
+from restore.networks.discriminators import PartDiscriminator
 
 SIZES = {"left_eye": 8, "right_eye": 8, "mouth": 12}
 

@@ -12,7 +12,7 @@ from restore.losses.perceptual import (
     gram_distance,
     masked_mean,
 )
-from restore.networks.squeezenet import SqueezeNetFeatures
+from restore.networks.perceptual import SqueezeNetFeatures
 
 
 class Tiny(nn.Module):

@@ -8,8 +8,8 @@ from restore.errors import InputError, OptionError
 from restore.metrics.measure import rounded_to_bytes
 from restore.metrics.table import METRICS, MetricTools, build_suite
 from restore.networks.facemesh import FaceMesh
-from restore.networks.mobilefacenet import MobileFaceNet
-from restore.networks.squeezenet import SqueezeNetFeatures
+from restore.networks.identity import MobileFaceNet
+from restore.networks.perceptual import SqueezeNetFeatures
 
 
 class Means(nn.Module):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from restore.networks.arcface import GrayArcFace18, IrArcFace
+from restore.networks.identity import GrayArcFace18, IrArcFace
 
 
 @pytest.mark.shared

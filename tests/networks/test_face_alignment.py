@@ -3,11 +3,9 @@ import pytest
 import torch
 from torch import nn
 
-from restore.geometry.similarity import similarity
-from restore.geometry.template import FFHQ_512
+from restore.geometry import FFHQ_512, similarity
 from restore.losses.feature_files import load_identity_network
-from restore.networks.face_alignment import align_to_network, embed, identity_cosine
-from restore.networks.mobilefacenet import SPHEREFACE_POINTS
+from restore.networks.identity import SPHEREFACE_POINTS, align_to_network, embed, identity_cosine
 
 
 class Small(nn.Module):

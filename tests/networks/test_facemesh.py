@@ -6,11 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from restore.geometry.similarity import similarity
-from restore.geometry.template import FFHQ_512
+from restore.geometry import FFHQ_512, similarity
 from restore.losses.feature_files import load_landmark_network
-from restore.networks.face_alignment import align_to_network
 from restore.networks.facemesh import FACEMESH_POINTS, FaceMesh
+from restore.networks.identity import align_to_network
 
 
 def test_shapes_and_template():

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from restore.networks.gfpgan_encoder import DownBlock, UpBlock, build_gfpgan
+from restore.networks.gfpgan import DownBlock, UpBlock, build_gfpgan
 from restore.networks.prior_restorer import sharpen_conditions
-from restore.networks.resample import BINOMIAL_TAPS, upfirdn_reference
+from restore.networks.stylegan2 import BINOMIAL_TAPS, upfirdn_reference
 
 SMALL = {"out_size": 32, "narrow": 0.03125, "channel_multiplier": 1, "w_dim": 8, "num_mlp": 1}
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from restore.networks.haar import haar, inverse_haar
+from restore.networks.mobile_stylegan import haar, inverse_haar
 
 
 def test_there_and_back_is_exact():

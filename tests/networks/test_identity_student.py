@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from restore.networks.identity_student import IdentityStudent, folded
+from restore.networks.identity import IdentityStudent, folded
 
 TINY = {"dimensions": 8, "widths": (6, 8, 8), "blocks": (1, 1, 1), "head": 12}
 

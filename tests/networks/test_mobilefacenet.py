@@ -2,7 +2,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from restore.networks.mobilefacenet import MobileFaceNet
+from restore.networks.identity import MobileFaceNet
 
 
 @pytest.mark.shared

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from restore.networks.modulated_conv import modulated_conv, modulated_conv_reference
+from restore.networks.stylegan2 import modulated_conv, modulated_conv_reference
 
 
 def draw(size=5, kernel=3, style_scale=1.0):

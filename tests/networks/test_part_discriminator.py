@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from restore.networks.part_discriminator import PartDiscriminator
+from restore.networks.discriminators import PartDiscriminator
 
 
 @pytest.mark.shared

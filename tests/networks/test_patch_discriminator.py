@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from restore.losses.adversarial import discriminator_loss
-from restore.networks.patch_discriminator import PatchDiscriminator
+from restore.networks.discriminators import PatchDiscriminator
 
 
 def test_maps_of_pixels_and_features():

@@ -4,8 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from restore.networks.mobile_stylegan import MobileStyleGAN
-from restore.networks.prior_heads import PriorHeads, later_styles, shrunken_kernel
+from restore.networks.mobile_stylegan import (
+    MobileStyleGAN,
+    PriorHeads,
+    later_styles,
+    shrunken_kernel,
+)
 
 CHANNELS = (16, 16, 16, 8)
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from restore.networks.squeezenet import SqueezeNetFeatures
+from restore.networks.perceptual import SqueezeNetFeatures
 
 
 def test_taps_equal_torchvisions_layers():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from restore.networks.stylegan2_discriminator import append_stddev, build_discriminator
+from restore.networks.discriminators import append_stddev, build_discriminator
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from restore.networks.stylegan2_generator import StyleGAN2Generator, build_stylegan2, channel_table
+from restore.networks.stylegan2 import StyleGAN2Generator, build_stylegan2, channel_table
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from restore.networks.vgg import GFPGAN_LAYERS, Vgg19Features
+from restore.networks.perceptual import GFPGAN_LAYERS, Vgg19Features
 
 
 def test_taps_equal_torchvisions_layers():

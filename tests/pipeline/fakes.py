@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from restore.faces.face import Face
-from restore.geometry.template import ffhq_template
+from restore.geometry import ffhq_template
 
 
 class InvertRuntime:

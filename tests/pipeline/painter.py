@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from restore.faces.mask import face_mask
-from restore.geometry.template import ffhq_template
+from restore.faces.align import face_mask
+from restore.geometry import ffhq_template
 from restore.pipeline.guard import mixed
 from restore.pipeline.restorer import Restorer
 from tests.faces.nobody import nobody

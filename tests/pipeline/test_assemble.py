@@ -7,7 +7,7 @@ import pytest
 
 from restore import Restorer
 from restore.errors import CheckpointError
-from restore.pipeline.assemble import find_model_file
+from restore.pipeline.restorer import find_model_file
 from tests.pipeline.fakes import FixedDetector, InvertRuntime
 
 

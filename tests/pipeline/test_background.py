@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from restore.errors import MissingExtraError, OptionError
-from restore.pipeline.background import (
+from restore.pipeline.canvas import (
     TiledUpsampler,
     load_upsampler,
     resize_alpha,

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from restore.faces.mask import face_mask
+from restore.faces.align import face_mask
+from restore.pipeline.options import TrustOptions
 from restore.pipeline.restorer import Restorer
-from restore.pipeline.trust_options import TrustOptions
 from tests.faces.nobody import nobody, spoilt
 from tests.pipeline.fakes import FixedDetector, face_at
 from tests.pipeline.painter import (

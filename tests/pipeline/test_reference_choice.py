@@ -8,11 +8,10 @@ import pytest
 
 from restore.cli import main
 from restore.errors import InputError, OptionError
-from restore.pipeline.guard import IdentityGuard
-from restore.pipeline.reference_choice import FIDELITIES, choose_by_references, load_references
+from restore.pipeline.guard import FIDELITIES, IdentityGuard, choose_by_references, load_references
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.results import RestoredFace
-from restore.trust.references import References
+from restore.trust.identity import References
 from tests.faces.nobody import nobody
 from tests.pipeline.fakes import FixedDetector
 from tests.pipeline.test_trust import Painter, Thumbnails, restorer_for

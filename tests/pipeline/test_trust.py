@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from restore.errors import CancelledError, CheckpointError, OptionError
-from restore.geometry.template import ffhq_template
-from restore.pipeline.fidelity import LEAST, auto_fidelity
+from restore.geometry import ffhq_template
 from restore.pipeline.guard import IdentityGuard, ffhq_views
+from restore.pipeline.network import LEAST, auto_fidelity
+from restore.pipeline.options import TrustOptions
 from restore.pipeline.restorer import Restorer
-from restore.pipeline.trust_options import TrustOptions
 from tests.faces.nobody import nobody, spoilt
 from tests.faces.test_tone import sepia
 from tests.pipeline.fakes import FixedDetector, face_at

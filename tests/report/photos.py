@@ -18,7 +18,7 @@ def restored_photo(faces: int = 1, side: int = 96) -> tuple[Photo, RestoredPhoto
     photo = photo_from_array(smooth(side, side + 20))
     restorer = Restorer(InvertRuntime(), FixedDetector(*found))
     # the network would call waves covered faces
-    with patch("restore.trust.cover.packaged_cover_detector", lambda: None):
+    with patch("restore.trust.occlusion.packaged_cover_detector", lambda: None):
         return photo, restorer.restore(photo, scale=1)
 
 

@@ -25,7 +25,7 @@ def photos(monkeypatch, tmp_path):
     def load(*arguments, **options):
         return Restorer(InvertRuntime(poison=200), FixedDetector(face_at(50, 40, 60)))
 
-    monkeypatch.setattr("restore.pipeline.assemble.load_restorer", load)
+    monkeypatch.setattr("restore.pipeline.restorer.load_restorer", load)
     folder = tmp_path / "in"
     folder.mkdir()
     xmp = packet(f'<rdf:Description rdf:about="" {DC} dc:format="image/jpeg"/>')

@@ -11,10 +11,14 @@ import pytest
 
 from restore.errors import InputError
 from restore.pipeline.results import RestoredFace
-from restore.report.page import ReportPage
-from restore.report.summary import SUMMARY_BYTES, Counts, summary_html
-from restore.report.thumbnails import Thumbnails, small_picture, thumbnails_for
-from restore.report.words import number, numbers_of_face
+from restore.report.page import SUMMARY_BYTES, Counts, ReportPage, summary_html
+from restore.report.section import (
+    Thumbnails,
+    number,
+    numbers_of_face,
+    small_picture,
+    thumbnails_for,
+)
 from tests.report.photos import failed_record, record_of, restored_photo
 
 NASTY = (

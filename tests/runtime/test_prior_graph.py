@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from restore.networks.mobile_stylegan import MobileStyleGAN
-from restore.networks.prior_heads import PriorHeads
+from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
 from restore.runtime.prior_graph import prior_model
 
 CHANNELS = (16, 16, 16, 8)

@@ -11,7 +11,7 @@ import torch
 
 import restore
 from restore.errors import CheckpointError, DeviceError, InputError, MissingExtraError
-from restore.geometry.template import ffhq_template
+from restore.geometry import ffhq_template
 from restore.runtime.export import export_model
 from restore.runtime.onnx_runtime import OnnxRuntime
 from restore.runtime.openvino_runtime import OpenvinoRuntime

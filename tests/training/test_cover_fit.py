@@ -8,14 +8,14 @@ import torch
 from restore.config.model_header import read_header
 from restore.degradation.covers import paint_cover
 from restore.errors import CheckpointError, InputError
-from restore.geometry.template import ffhq_template
-from restore.networks.cover_network import CoverNetwork, folded
+from restore.geometry import ffhq_template
+from restore.networks.occlusion import CoverNetwork, folded
 from restore.runtime.export import check_graph, export_model
 from restore.training.__main__ import main
 from restore.training.cover_batches import SQUARE, SQUARE_POINTS, CoverBatches, read_squares
 from restore.training.cover_fit import CoverFit, CoverFitOptions, fit_cover_network
 from restore.training.state import load_state, newest_state
-from restore.trust.cover import CoverDetector
+from restore.trust.occlusion import CoverDetector
 from tests.faces.nobody import nobody
 from tests.training.tiny import crops
 

@@ -12,8 +12,7 @@ import yaml
 from restore.config.degradation_options import DegradationOptions
 from restore.latents.generate import load_generator
 from restore.latents.generator_file import save_generator
-from restore.networks.mobile_stylegan import MobileStyleGAN
-from restore.networks.prior_heads import PriorHeads
+from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
 from restore.train import main
 from restore.training import build_prior
 from restore.training.recipes import mixture_of

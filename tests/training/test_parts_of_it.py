@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from restore.benchmarks.training import measure
-from restore.config.train_options import ConstantOptions, CosineOptions, MultiStepOptions
 from restore.errors import CheckpointError, MissingExtraError
-from restore.networks.mobile_restorer import build_mobile_restorer
+from restore.networks.unet_encoder import build_mobile_restorer
+from restore.options.training import ConstantOptions, CosineOptions, MultiStepOptions
 from restore.training.ada import AdaptiveStrength, augment, augment_draws
 from restore.training.build_networks import fill_network
 from restore.training.distributed import Ranks
@@ -126,7 +126,7 @@ def test_windows_lie_inside_and_shards_cover_all():
 
 
 def test_plain_weights_of_a_prior_move_at_equalised_rates():
-    from restore.networks.stylegan2_generator import build_stylegan2
+    from restore.networks.stylegan2 import build_stylegan2
 
     generator = build_stylegan2(8, channels=[4, 4], w_dim=16, num_mlp=1)
     factors = rate_factors(generator, 0.01)

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from restore.checkpoints.model_file import save_model_file
 from restore.checkpoints.prior_heads_file import load_prior_heads
 from restore.latents.generator_file import save_generator
-from restore.networks.mobile_stylegan import MobileStyleGAN
-from restore.networks.prior_heads import PriorHeads
+from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
 from restore.training.__main__ import main
 from restore.training.size_heads import (
     SizeHeadOptions,

@@ -10,8 +10,8 @@ import yaml
 from safetensors.torch import save_file
 from torch import nn
 
-from restore.networks.mobilefacenet import MobileFaceNet
-from restore.networks.squeezenet import SqueezeNetFeatures
+from restore.networks.identity import MobileFaceNet
+from restore.networks.perceptual import SqueezeNetFeatures
 
 SIZE = 32
 

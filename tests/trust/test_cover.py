@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from restore.errors import CheckpointError, InputError
-from restore.geometry.template import ffhq_template
-from restore.trust.cover import CELLS, INSIDE, SIDE, VIEW_POINTS, CoverDetector
-from restore.trust.view import face_view
+from restore.geometry import ffhq_template
+from restore.trust.identity import face_view
+from restore.trust.occlusion import CELLS, INSIDE, SIDE, VIEW_POINTS, CoverDetector
 from tests.faces.nobody import nobody, spoilt
 
 

@@ -11,16 +11,16 @@ import pytest
 from restore.errors import CheckpointError, InputError
 from restore.faces.detect import load_detector
 from restore.images.files import read_photo
-from restore.pipeline.reference_choice import cut_faces
+from restore.pipeline.guard import cut_faces
 from restore.trust.identity import (
     PACKAGED,
+    PACKAGED_THRESHOLDS,
     IdentityNetwork,
     cosine,
     identity_view,
     to_planes,
     unit_length,
 )
-from restore.trust.thresholds import PACKAGED_THRESHOLDS
 from tests.conftest import ROOT
 from tests.faces.nobody import nobody, spoilt
 

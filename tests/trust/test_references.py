@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from restore.errors import InputError
-from restore.trust.references import References, choose_candidate, read_references
+from restore.trust.identity import References, choose_candidate, read_references
 
 
 class Colour:

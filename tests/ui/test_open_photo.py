@@ -9,8 +9,8 @@ from restore.errors import InputError
 from restore.images.ai_label import AI_COMPOSITE
 from restore.images.files import read_photo
 from restore.images.xmp import digital_source_type
-from restore.pipeline.trust_options import TrustOptions
-from restore.report.words import spoken
+from restore.pipeline.options import TrustOptions
+from restore.report.section import spoken
 from restore.ui.open_photo import Wishes, open_photo, restore_open, save_restored
 from restore.ui.privacy import POLICY, LocalOnly
 from restore.ui.view import faces_view, photo_view, problem

@@ -9,9 +9,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 
-from restore.data.prepare.face_tools import load_face_tools
+from restore.data.prepare.crops import PrepareSettings, load_face_tools
 from restore.data.prepare.run import prepare
-from restore.data.prepare.settings import PrepareSettings
 from restore.errors import RestoreError
 
 DEFAULTS = PrepareSettings()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from restore.latents.codes import Codes
     from restore.latents.spaces import Generator
-    from restore.networks.lpips import LpipsLoss
+    from restore.networks.perceptual import LpipsLoss
     from restore.runtime.identity import IdentityEmbedder
 
 FACE_HELP = "a seed (whole number), or a file of codes that `invert` wrote (FILE or FILE:NUMBER)"
@@ -53,7 +53,7 @@ def load_features(path: Path | None, device: str) -> LpipsLoss | None:
         return None
     from restore.errors import MissingExtraError
     from restore.losses.feature_files import load_feature_network, load_lpips_heads
-    from restore.networks.lpips import LpipsLoss
+    from restore.networks.perceptual import LpipsLoss
 
     network = load_feature_network(path)
     heads = None

@@ -1,0 +1,1 @@
+"""Large sets of photos on a Ray cluster."""

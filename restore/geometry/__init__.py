@@ -1,1 +1,0 @@
-"""Plane geometry of faces: the FFHQ template and similarities; numpy only."""
