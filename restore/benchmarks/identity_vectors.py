@@ -11,8 +11,7 @@ from tqdm import tqdm
 
 from restore.benchmarks.identity_pairs import People, as_pixels, in_chunks, in_frame
 from restore.degradation.degrade import degrade
-from restore.degradation.recipe import Recipe
-from restore.degradation.recipes import RECIPES
+from restore.degradation.recipe import RECIPES, Recipe
 from restore.trust.identity import IdentityEmbedder
 
 Vectors = NDArray[np.float32]

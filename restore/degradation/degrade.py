@@ -24,8 +24,7 @@ from restore.degradation.passes import (
     resize_drawn,
 )
 from restore.degradation.prints import PrintDraw, age_print, draw_print
-from restore.degradation.recipe import Mixture, Recipe
-from restore.degradation.recipes import find_recipe
+from restore.degradation.recipe import Mixture, Recipe, find_recipe
 from restore.degradation.resize import resize_each
 from restore.degradation.sample import StageDraw, draw_stage
 from restore.degradation.threads import each_on_one_thread, one_thread
@@ -162,7 +161,7 @@ def draw_stages(recipe: Recipe, draws: Draws, size: tuple[int, int]) -> list[Sta
     """The draws of the passes of a recipe for pictures of one size."""
     n = len(draws)
     at_hand = (np.full(n, size[0]), np.full(n, size[1]))
-    stages = [draw_stage(recipe.first(), draws, "first", size, at_hand, recipe.reference_size)]
+    stages = [draw_stage(recipe, draws, "first", size, at_hand, recipe.reference_size)]
     if recipe.second is not None:
         at_hand = (stages[0].height, stages[0].width)
         stages.append(

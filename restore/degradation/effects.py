@@ -21,8 +21,8 @@ from restore.degradation.draws import Draws, normal_fields
 from restore.degradation.jpeg import block_dct, from_blocks, to_blocks
 from restore.degradation.kernels import gaussian_lines
 from restore.degradation.noise import luma, per_sample
-from restore.degradation.recipe import Stage
 from restore.degradation.resize import resize_each
+from restore.options.degradation import Stage
 
 Drawn = Mapping[str, np.ndarray]
 """Arrays `[n]` under their names; a strength of 0 leaves a sample as it is."""

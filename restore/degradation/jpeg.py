@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restore.degradation.canvas import Canvas, replicate_beyond
+from restore.options.degradation import CHROMA_MODES
 
 # ITU-T T.81 (1992), tables K.1 and K.2, row by row
 LUMA_TABLE = (
@@ -33,8 +34,6 @@ CHROMA_TABLE = (
     (99, 99, 99, 99, 99, 99, 99, 99),
     (99, 99, 99, 99, 99, 99, 99, 99),
 )
-CHROMA_MODES = ("420", "422", "444")
-
 Rounding = Callable[[Tensor], Tensor]
 """May work in place: it is given fresh tensors only."""
 

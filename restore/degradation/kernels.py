@@ -7,18 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-KERNEL_NAMES = (
-    "iso",
-    "aniso",
-    "generalized_iso",
-    "generalized_aniso",
-    "plateau_iso",
-    "plateau_aniso",
-    "motion",
-    "defocus",
-    "sinc",
-)
-
 _SUBSAMPLES = 8
 """Sub-pixel grid of a motion or defocus kernel's coverage, per axis."""
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from restore.degradation.bands import Band, apply_matrices, map_columns, map_rows, stack_bands
 from restore.degradation.canvas import Canvas, Size
-
-RESIZE_MODES = ("nearest", "bilinear", "bicubic", "lanczos", "area")
+from restore.options.degradation import RESIZE_MODES
 
 CUBIC_A = -0.75
 """The cubic filter's parameter in OpenCV and torch (Pillow and MATLAB use -0.5)."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from restore.degradation.draws import Draws
 from restore.degradation.effects import Drawn, draw_effects
-from restore.degradation.recipe import Range, Stage
+from restore.options.degradation import Range, Stage
 
 DEFOCUS_RADIUS_PER_SIGMA = 2.0
 """A disc of radius r has the variance r^2 / 4 along one axis."""

@@ -12,8 +12,7 @@ import torch
 from PIL import Image, ImageCms
 
 from restore.degradation.degrade import degrade
-from restore.degradation.recipe import Recipe
-from restore.degradation.recipes import RECIPES
+from restore.degradation.recipe import RECIPES, Recipe
 from restore.images.files_write import WriteOptions, write_photo
 from restore.images.metadata import EXIF_PREFIX, Metadata
 from restore.latents.generate import generate_faces

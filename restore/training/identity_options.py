@@ -9,7 +9,7 @@ from typing import Literal
 
 import yaml
 
-from restore.degradation.recipes import MIXTURES, RECIPES
+from restore.degradation.recipe import MIXTURES, RECIPES
 from restore.errors import OptionError
 from restore.options.parse import Notes, parse_block
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from restore.config.degradation_options import DegradationOptions
-from restore.degradation.recipe import Mixture, Recipe, recipe_from_options
-from restore.degradation.recipes import find_recipe
+from restore.degradation.recipe import Mixture, find_recipe
+from restore.options.degradation import DegradationOptions, Recipe
 
 DEFAULT = "restore_default"
 
@@ -24,7 +23,7 @@ def mixture_of(options: DegradationOptions | None) -> Mixture:
 
 def _named(options: DegradationOptions) -> Mixture:
     if options.recipe is None:
-        return find_recipe(recipe_from_options(options.recipe_keys()))
+        return find_recipe(options.as_recipe())
     if isinstance(options.recipe, str):
         return find_recipe(options.recipe)
     recipes: list[Recipe] = []

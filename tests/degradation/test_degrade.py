@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from restore.degradation import degrade as module
 from restore.degradation.degrade import degrade
 from restore.degradation.draws import Draws, draws_from
-from restore.degradation.recipe import Mixture, Recipe
-from restore.degradation.recipes import MIXTURES, RECIPES
+from restore.degradation.recipe import MIXTURES, RECIPES, Mixture, Recipe
 from restore.degradation.threads import each_on_one_thread
 from restore.errors import InputError
 

@@ -21,7 +21,7 @@ from restore.degradation.effects import (
     sharpen,
     video_blocks,
 )
-from restore.degradation.recipes import RECIPES
+from restore.degradation.recipe import RECIPES
 
 OFF = RECIPES["none"]
 

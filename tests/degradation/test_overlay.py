@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from restore.degradation.degrade import degrade
-from restore.degradation.recipes import MIXTURES, RECIPES
+from restore.degradation.recipe import MIXTURES, RECIPES
 
 BLURRED = replace(
     RECIPES["none"], blur_prob=1.0, blur_sigma=(5.0, 5.0), kernel_list=("iso",), kernel_prob=(1.0,)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from restore.degradation.recipe import Mixture, Recipe, Stage, recipe_from_options
-from restore.degradation.recipes import MIXTURES, RECIPES, find_recipe
+from restore.degradation.recipe import (
+    MIXTURES,
+    RECIPES,
+    Mixture,
+    Recipe,
+    Stage,
+    find_recipe,
+    recipe_from_options,
+)
 from restore.errors import InputError, OptionError
 
 BAD = {
