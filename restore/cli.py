@@ -298,7 +298,18 @@ def ui(argv: Sequence[str]) -> int:
     return import_module("restore.ui.__main__").main(argv) or GOOD
 
 
-COMMANDS = {"models": list_models, "download": download, "export": export, "ui": ui}
+def degrade(argv: Sequence[str]) -> int:
+    """`restore degrade`: a sheet of what a recipe makes of good faces."""
+    return int(import_module("restore.degrade_sheet").main(argv))
+
+
+COMMANDS = {
+    "models": list_models,
+    "download": download,
+    "export": export,
+    "ui": ui,
+    "degrade": degrade,
+}
 
 
 def _say(text: str) -> None:

@@ -15,7 +15,8 @@ FLOORS = (
     "faces data checkpoints losses metrics trust",
     "runtime",
     "pipeline training latents",
-    "cli cli_arguments __main__ train test degrade benchmarks compat ui report cluster prepare",
+    "cli cli_arguments __main__ train test degrade degrade_sheet benchmarks compat ui report "
+    "cluster prepare",
 )
 TOP = len(FLOORS) - 1
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

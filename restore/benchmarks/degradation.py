@@ -21,12 +21,11 @@ from torch import Tensor
 
 from restore.benchmarks.degradation_classical import classical_gfpgan
 from restore.degradation import degrade as steps
-from restore.degradation.canvas import full_canvas
 from restore.degradation.degrade import degrade, draw_stages
 from restore.degradation.draws import draws_from
 from restore.degradation.passes import add_noise, blur_and_resize, compress
 from restore.degradation.recipe import RECIPES
-from restore.degradation.resize import resize_each
+from restore.degradation.resize import full_canvas, resize_each
 from restore.runtime.memory import keep_freed_memory
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from restore.benchmarks.protocol import row_label
-from restore.degradation.units import DEGRADATION_NAMES, JPEG_UNIT, NOISE_UNIT
+from restore.degradation.truth import DEGRADATION_NAMES, JPEG_UNIT, NOISE_UNIT
 
 Rows = Mapping[str, Mapping[str, float]]
 

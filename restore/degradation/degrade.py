@@ -2,34 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from restore.degradation import color
-from restore.degradation.blur import blur
-from restore.degradation.canvas import Canvas, full_canvas
+from restore.degradation.blur import blur, sinc_kernels
 from restore.degradation.draws import Draws, draws_from
-from restore.degradation.effects import apply_effects
-from restore.degradation.kernels import sinc_kernels
 from restore.degradation.overlay import lay_over, occlude
 from restore.degradation.passes import (
+    StageDraw,
     add_noise,
+    apply_effects,
     blur_and_resize,
     blur_drawn,
     compress,
+    draw_stage,
     resize_drawn,
 )
-from restore.degradation.prints import PrintDraw, age_print, draw_print
+from restore.degradation.prints import PrintDraw, age_print, draw_print, recolor, tint, to_gray
 from restore.degradation.recipe import Mixture, Recipe, find_recipe
-from restore.degradation.resize import resize_each
-from restore.degradation.sample import StageDraw, draw_stage
-from restore.degradation.threads import each_on_one_thread, one_thread
+from restore.degradation.resize import Canvas, full_canvas, resize_each
 from restore.degradation.truth import DegradationTruth
 from restore.errors import InputError
+
+Item = TypeVar("Item")
+
+
+class _Inside(threading.local):
+    here = False
+
+
+_inside = _Inside()
+_lock = threading.Lock()
+_callers, _threads_outside = 0, 1
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[int]:
+    """torch's operations take one thread within, on a CPU; gives how many they may take outside.
+
+    Spreading single operations of small pictures takes longer than they do, and a hundred times
+    longer when another process holds one of the cores, for which all others then wait.
+
+    Calls of several threads may overlap: a thread that is new to torch takes over the number that
+    another set last, which may be the 1 of such a call, so all that overlap go by what the first
+    found, and each puts it back for itself. Within itself it does nothing and gives 1.
+    """
+    global _callers, _threads_outside
+    if device.type != "cpu" or _inside.here:
+        yield 1 if _inside.here else torch.get_num_threads()
+        return
+    with _lock:
+        if _callers == 0:
+            _threads_outside = torch.get_num_threads()
+        _callers += 1
+        threads = _threads_outside
+        torch.set_num_threads(1)
+    _inside.here = True
+    try:
+        yield threads
+    finally:
+        _inside.here = False
+        with _lock:
+            _callers -= 1
+            torch.set_num_threads(threads)
+
+
+def each_on_one_thread(work: Callable[[Item], None], items: Sequence[Item], threads: int) -> None:
+    """Calls work (without gradients) for every item, on so many threads; within `one_thread`."""
+
+    def alone(item: Item) -> None:
+        # whether gradients are kept is a thread's own setting
+        with torch.no_grad():
+            work(item)
+
+    if threads == 1 or len(items) < 2:
+        for item in items:
+            alone(item)
+        return
+    # so is the number of threads that operations take
+    with ThreadPoolExecutor(min(threads, len(items)), initializer=_take_one_thread) as pool:
+        for _ in pool.map(alone, items):
+            pass
+
+
+def _take_one_thread() -> None:
+    torch.set_num_threads(1)
+
 
 DEVICE_CHUNK = 16
 """Samples that go through a pass together on an accelerator, sorted by size: few launches, little
@@ -129,11 +195,11 @@ def _degrade_by(
         changed = x is not good
         out = _chain(recipe, x, [s.take(index) for s in stages], own, one)
         out, gray[index] = recolor(recipe, out, one)
-        out = _tint(recipe, out, (gray[index] | (own.gray > 0)), one)
+        out = tint(recipe, out, (gray[index] | (own.gray > 0)), one)
         toned = own.tone_target(x)
         changed, good = changed or toned is not None, x if toned is None else toned
         if recipe.gt_gray and gray[index].any():
-            changed, good = True, color.to_gray(good, gray[index].astype(np.float64))
+            changed, good = True, to_gray(good, gray[index].astype(np.float64))
         laid = lay_over(recipe, out, good, one)
         if laid is not None:
             changed, (out, good) = True, laid
@@ -222,37 +288,6 @@ def _final_sinc(recipe: Recipe, canvas: Canvas, draws: Draws, before: bool) -> C
     kernels = torch.where(torch.as_tensor(chosen)[:, None, None], kernels, delta)
     canvas = blur(canvas, kernels.to(canvas.pixels.device, torch.float32))
     return canvas.with_pixels(canvas.pixels.clamp(0, 1))
-
-
-def recolor(recipe: Recipe, x: Tensor, draws: Draws) -> tuple[Tensor, np.ndarray]:
-    """The colour changes of the option files, x may change; also which samples became gray."""
-    if recipe.color_jitter_prob > 0:
-        chosen = draws.happens("color_jitter", recipe.color_jitter_prob)
-        shift = (draws.uniforms("color_jitter.shift", 3) * 2 - 1) * recipe.color_jitter_shift / 255
-        if chosen.any():
-            x = color.shift_colors(x, shift * chosen[:, None])
-    gray = draws.happens("gray", recipe.gray_prob)
-    if gray.any():
-        x = color.to_gray(x, gray.astype(np.float64))
-    chosen = np.flatnonzero(draws.happens("color_jitter_pt", recipe.color_jitter_pt_prob))
-    if len(chosen):
-        limits = np.array([recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue])
-        unit = draws.uniforms("color_jitter_pt.factors", 4)
-        factors = limits[:, 0] + (limits[:, 1] - limits[:, 0]) * unit
-        orders = np.argsort(draws.uniforms("color_jitter_pt.order", 4), axis=1)
-        at = torch.as_tensor(chosen, device=x.device)
-        x[at] = color.jitter(x[at].clamp(0, 1), orders[chosen], factors[chosen])
-    return x, gray
-
-
-def _tint(recipe: Recipe, x: Tensor, gray: np.ndarray, draws: Draws) -> Tensor:
-    """A scan's cast over the gray samples: mostly warm, as paper yellows, else cold."""
-    chosen = draws.happens("tint", recipe.tint_prob) & gray
-    if not chosen.any():
-        return x
-    strength = draws.uniform("tint.strength", *recipe.tint_range) * chosen
-    warm, green = draws.uniform("tint.warm", -0.4, 1.0), draws.uniform("tint.green", -0.2, 0.2)
-    return color.cast(x, np.exp(np.stack([-warm, green, warm], 1) * strength[:, None]))
 
 
 def to_8_bit(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restore.degradation.canvas import Canvas, replicate_beyond
+from restore.degradation.resize import Canvas, replicate_beyond
 from restore.options.degradation import CHROMA_MODES
 
 # ITU-T T.81 (1992), tables K.1 and K.2, row by row

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restore.degradation.canvas import Canvas
 from restore.degradation.draws import normal_fields
+from restore.degradation.resize import Canvas
 
 LUMA = (0.299, 0.587, 0.114)
 

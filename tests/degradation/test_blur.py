@@ -7,17 +7,24 @@ import numpy as np
 import pytest
 import torch
 
-from restore.degradation.bands import map_columns, map_rows
 from restore.degradation.blur import (
     _convolve_direct,
     _convolve_fft,
     blur,
     blur_band,
     fft_length,
+    gaussian_kernels,
+    gaussian_lines,
 )
-from restore.degradation.canvas import Canvas, full_canvas, reflect_pad
-from restore.degradation.kernels import gaussian_kernels, gaussian_lines
-from restore.degradation.resize import RESIZE_MODES, resize_band
+from restore.degradation.resize import (
+    Canvas,
+    full_canvas,
+    map_columns,
+    map_rows,
+    reflect_pad,
+    resize_band,
+)
+from restore.options.degradation import RESIZE_MODES
 
 
 def kernels(n, size):

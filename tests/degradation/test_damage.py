@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from restore.degradation.damage import DAMAGES
 from restore.degradation.draws import Draws
-from restore.degradation.texture import emboss_paper, halftone
+from restore.degradation.prints import emboss_paper, halftone
 
 DRAWS = Draws(np.arange(8, dtype=np.uint64) * 7919 + 5)
 FACE = torch.full((8, 3, 128, 128), 0.4)

@@ -10,10 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from restore.degradation.canvas import Canvas, full_canvas
 from restore.degradation.degrade import degrade
 from restore.degradation.draws import normal_fields
-from restore.degradation.effects import (
+from restore.degradation.passes import (
     _bayer,
     add_blotches,
     pixelate,
@@ -22,6 +21,7 @@ from restore.degradation.effects import (
     video_blocks,
 )
 from restore.degradation.recipe import RECIPES
+from restore.degradation.resize import Canvas, full_canvas
 
 OFF = RECIPES["none"]
 

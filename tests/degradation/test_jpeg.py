@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from restore.degradation import jpeg as jpeg_module
-from restore.degradation.canvas import Canvas, full_canvas
 from restore.degradation.jpeg import _code_planes, jpeg, quantisation_tables
+from restore.degradation.resize import Canvas, full_canvas
 
 QUALITIES = (10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 98, 100)
 

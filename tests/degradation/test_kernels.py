@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restore.degradation.kernels import (
+from restore.degradation.blur import (
     defocus_kernels,
     gaussian_kernels,
     gaussian_lines,

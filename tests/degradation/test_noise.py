@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from restore.degradation.canvas import Canvas, full_canvas
 from restore.degradation.draws import normal_fields
 from restore.degradation.noise import (
     add_film_grain,
@@ -14,6 +13,7 @@ from restore.degradation.noise import (
     add_poisson_noise,
     luma,
 )
+from restore.degradation.resize import Canvas, full_canvas
 
 MID = torch.full((3, 3, 128, 128), 0.5)
 SEEDS = np.array([11, 12, 13])

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from restore.degrade.__main__ import main
+import restore
+from restore.cli import main as cli
+from restore.degrade_sheet import main
 
 ORDERS = """
 import restore; call = restore.degrade
 from restore import degrade as call
-import restore.degrade, restore; call = restore.degrade
-import restore.degrade; from restore import degrade as call
-import restore.degrade.sheet, restore; call = restore.degrade
-import restore; call = restore.degrade; import restore.degrade.sheet
-import restore; first = restore.degrade; import restore.degrade.sheet; call = restore.degrade
+import restore.degrade_sheet, restore; call = restore.degrade
+import restore.degradation.degrade, restore; call = restore.degrade
+import restore; first = restore.degrade; import restore.degrade_sheet; call = restore.degrade
 """
 
 # one process for all: each order starts without any module of restore
@@ -41,9 +43,10 @@ def test_callable_in_any_order():
     assert done.stdout.strip() == "all called", done.stderr
 
 
-def test_the_module_alone_loads_no_torch():
-    code = "import sys, restore.degrade; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_the_door_is_no_module_to_import():
+    with pytest.raises(ImportError, match=r"restore\.degrade is a function.*python -m"):
+        importlib.import_module("restore.degrade")
+    assert callable(restore.degrade)
 
 
 def test_sheet(tmp_path):
@@ -57,7 +60,7 @@ def test_sheet(tmp_path):
     out = [str(tmp_path / "sheets" / name) for name in ("a.png", "b.png")]
     module = [sys.executable, "-m", "restore.degrade"]
     subprocess.run([*module, *command, out[0]], check=True, capture_output=True)
-    assert main([*command, out[1]]) == 0
+    assert cli(["degrade", *command, out[1]]) == 0
     made = [np.asarray(Image.open(path)) for path in out]
     assert np.array_equal(made[0], made[1])
     assert made[0].shape == (2 * (64 + 30 + 4) + 4, 4 * 68 + 4, 3)

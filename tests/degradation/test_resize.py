@@ -8,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from restore.degradation.canvas import Canvas, full_canvas
-from restore.degradation.resize import resize_each, resize_matrix
+from restore.degradation.resize import Canvas, full_canvas, resize_each, resize_matrix
 
 CV2 = {
     "nearest": cv2.INTER_NEAREST,

@@ -1,7 +1,9 @@
-"""A contact sheet: faces, what a recipe makes of them, and the truth below each picture."""
+"""`restore degrade`: a contact sheet of faces, what recipes make of them, and the truth below."""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from restore.degradation.degrade import degrade
 from restore.degradation.truth import DegradationTruth
-from restore.errors import InputError
+from restore.errors import InputError, RestoreError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 CAPTION_HEIGHT = 30
@@ -97,3 +99,34 @@ def caption(truth: DegradationTruth, i: int) -> str:
 def _to_image(picture: Tensor) -> Image.Image:
     pixels = (picture.clamp(-1, 1) + 1).mul(127.5).round().to(torch.uint8)
     return Image.fromarray(pixels.permute(1, 2, 0).numpy())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw a sheet: faces, what recipes make of them, and what was done below each picture."""
+    parser = argparse.ArgumentParser(prog="restore degrade", description=main.__doc__)
+    parser.add_argument("-i", "--input", required=True, type=Path, help="a face, or a folder")
+    parser.add_argument("-o", "--output", required=True, type=Path, help="the sheet, a png or jpg")
+    parser.add_argument(
+        "--recipe", default=["gfpgan"], nargs="+", help="names of recipes or mixtures"
+    )
+    parser.add_argument("--seed", default=0, type=int)
+    parser.add_argument("--size", default=512, type=int, help="px that the faces are degraded at")
+    parser.add_argument("--draws", default=4, type=int, help="pictures made of each face")
+    parser.add_argument("--faces", default=4, type=int, help="how many faces of a folder")
+    parser.add_argument("--cell", default=256, type=int, help="px of a picture on the sheet")
+    parser.add_argument("--no-gt", action="store_true", help="leave out the column of good faces")
+    args = parser.parse_args(argv)
+    try:
+        faces = read_faces(find_faces(args.input, args.faces), args.size)
+        sheet = draw_sheet(
+            faces, args.recipe, args.seed, args.draws, args.cell, with_gt=not args.no_gt
+        )
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(args.output, quality=75)  # a png takes no notice
+    except (RestoreError, OSError, ValueError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    recipes = ", ".join(args.recipe)
+    done = f"{len(faces)} faces, {args.draws} draws of {recipes} each"
+    sys.stdout.write(f"{args.output}: {done}\n")
+    return 0
