@@ -60,11 +60,11 @@ def one_thread(device: torch.device) -> Iterator[int]:
         yield 1 if _inside.here else torch.get_num_threads()
         return
     with _lock:
+        found = _take_one_thread()
         if _callers == 0:
-            _threads_outside = torch.get_num_threads()
+            _threads_outside = found
         _callers += 1
         threads = _threads_outside
-        torch.set_num_threads(1)
     _inside.here = True
     try:
         yield threads
@@ -93,8 +93,11 @@ def each_on_one_thread(work: Callable[[Item], None], items: Sequence[Item], thre
             pass
 
 
-def _take_one_thread() -> None:
+def _take_one_thread() -> int:
+    # asking comes first: a thread that was never asked takes over a later setting of another
+    found = torch.get_num_threads()
     torch.set_num_threads(1)
+    return found
 
 
 DEVICE_CHUNK = 16

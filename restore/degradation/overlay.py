@@ -53,7 +53,7 @@ def occlude(recipe: Recipe, x: Tensor, draws: Draws) -> Tensor:
     for i in chosen:
         random = np.random.default_rng(int(seeds[i]))
         picture = (x[i] * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-        square = cv2.copyMakeBorder(picture, 0, side - h, 0, side - w, cv2.BORDER_REPLICATE)
+        square = np.pad(picture, ((0, side - h), (0, side - w), (0, 0)), mode="edge")
         points = ffhq_template(side, float(random.uniform(1.0, 1.25)))
         # what it is made of is cut from the picture itself: a sample hangs on no other
         painted, _ = paint_cover(square, points, square[None], random, OCCLUDERS)
@@ -120,7 +120,7 @@ def _background(pair: Tensor, strength: float, random: np.random.Generator) -> T
 def _caption(pair: Tensor, size: float, random: np.random.Generator) -> Tensor:
     """Lines of lettering, letters `size` of the height tall, on a bar or on the picture itself."""
     h, w = pair.shape[-2:]
-    colours, alpha = np.zeros((h, w, 3), np.float32), np.zeros((h, w), np.float32)
+    colours, alpha = np.zeros((h, w, 3)), np.zeros((h, w))
     letter = max(5.0, size * h)
     rows = int(random.integers(1, 4))
     line = letter * random.uniform(1.3, 1.7)

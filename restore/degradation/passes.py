@@ -183,11 +183,12 @@ def video_blocks(canvas: Canvas, drawn: Drawn) -> Canvas:
     colour = F.avg_pool2d(padded - y, 2)
     strength = per_sample(np.maximum(step, 1e-3) / 255, x)
     smooth = per_sample(drawn["deblock"], x)
-    planes = []
-    for side in (8, 16):
-        if (drawn["wide"] == (side == 16)).any():
-            planes.append(_deblock(_block_code(y, strength, side), strength, smooth, side))
-    y = planes[0] if len(planes) == 1 else torch.where(_flags(drawn["wide"], x), *planes[::-1])
+    coded = torch.empty_like(y)
+    for side, chosen in ((8, ~drawn["wide"]), (16, drawn["wide"])):
+        if chosen.any():
+            blocks = _deblock(_block_code(y, strength, side), strength, smooth, side)
+            coded = _where(chosen, blocks, coded)
+    y = coded
     colour = _block_code(colour, strength, 8)
     colour = F.interpolate(colour, scale_factor=2, mode="bilinear", align_corners=False)
     out = (y + colour)[..., :height, :width].clamp(0, 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, cast, get_args, get_type_hints
 
 from restore.errors import OptionError
 from restore.options.parse import Notes, is_bad, parse_block
@@ -120,7 +120,7 @@ MIX = _holds("names with weights above 0", _is_mix)
 
 @functools.cache
 def _checks(cls: type) -> dict[str, Check]:
-    """The check of each field."""
+    """The check of each field of a dataclass."""
     hints = get_type_hints(cls, include_extras=True)
     return {f.name: get_args(hints[f.name])[1] for f in fields(cls)}
 
@@ -202,7 +202,7 @@ class Stage:
 
     def problems(self) -> Iterator[str]:
         """Every value that is out of its bounds, as "key: what was found and expected"."""
-        for name, check in _checks(type(self)).items():
+        for name, check in _checks(cast(Any, type(self))).items():
             for text in check(getattr(self, name)):
                 yield f"{name}: {text}"
         pair = self.kernel_prob, self.kernel_list
@@ -323,4 +323,4 @@ def recipe_from_options(options: Mapping[str, Any]) -> Recipe:
     recipe = parse_block(Recipe, options, "", notes)
     if is_bad(recipe):
         raise RecipeError("Recipe", notes.problems)
-    return recipe  # type: ignore[no-any-return]
+    return recipe
