@@ -22,8 +22,7 @@ from restore.data.frame import to_ffhq_frame
 from restore.data.stores import Store, open_store
 from restore.degradation.degrade import degrade, draw_stages
 from restore.degradation.draws import draws_from
-from restore.degradation.recipe import Recipe
-from restore.degradation.recipes import RECIPES
+from restore.degradation.recipe import RECIPES, Recipe
 from restore.degradation.resize import resize_matrix
 from restore.errors import CheckpointError, InputError
 from restore.geometry import ffhq_template

@@ -18,8 +18,8 @@ from benchmarks.faces import pixels
 from restore.data.frame import to_ffhq_frame
 from restore.data.stores import open_store
 from restore.degradation.degrade import degrade
+from restore.degradation.recipe import RECIPES as ALL_RECIPES
 from restore.degradation.recipe import Recipe
-from restore.degradation.recipes import RECIPES as ALL_RECIPES
 from restore.errors import InputError
 from restore.pipeline.guard import FIDELITIES, LEAST_GAIN
 from restore.pipeline.policies import in_photo_colours

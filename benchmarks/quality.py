@@ -41,8 +41,8 @@ from benchmarks.faces import (
     protocol_recipe,
     resized,
 )
-from restore.degradation.recipes import RECIPES
-from restore.degradation.units import DEGRADATION_NAMES, JPEG_UNIT, NOISE_UNIT
+from restore.degradation.recipe import RECIPES
+from restore.degradation.truth import DEGRADATION_NAMES, JPEG_UNIT, NOISE_UNIT
 from restore.errors import InputError
 from restore.faces.align import face_mask
 from restore.faces.quality import face_quality

@@ -325,7 +325,7 @@ def cost(restorer: Restorer, args: argparse.Namespace) -> str:
 
 def cover(restorer: Restorer, args: argparse.Namespace) -> str:
     """Share of the oval that counts as covered: open faces, and with things painted before them by
-    other means than those that the network learnt from (`tools.occluders`)."""
+    other means than those that the network learnt from (`restore.degradation.occluders`)."""
     del restorer
     detector, template, least = _cover_network(args), ffhq_template(256), Limits().most_covered
     sets: list[tuple[str, str, int | None]] = [(recipe, recipe, None) for recipe in args.recipes]

@@ -25,7 +25,7 @@ from restore.checkpoints.model_file import load_model_file, save_model_file
 from restore.config.model_header import read_header
 from restore.data.stores import Store, open_store
 from restore.degradation.degrade import degrade
-from restore.degradation.recipes import MIXTURES, RECIPES
+from restore.degradation.recipe import MIXTURES, RECIPES
 from restore.errors import CheckpointError, OptionError
 from restore.faces.align import warp
 from restore.geometry import ffhq_template, similarity

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from restore.checkpoints.model_file import save_model_file
 from restore.data.stores import open_store
 from restore.degradation.degrade import degrade
+from restore.degradation.occluders import paint_occluder
 from restore.errors import InputError
 from restore.faces.align import warp
 from restore.geometry import ffhq_template, similarity
@@ -31,7 +32,6 @@ from restore.training.experiment import Progress
 from restore.training.fit import Pace, Trained, averaged_copy, ema_update
 from restore.training.precision import Stepper
 from restore.trust.occlusion import CELLS, SIDE, VIEW_POINTS
-from tools.occluders import paint_occluder
 from tools.training import cosine, group, in_full_precision, train, warm_decay
 
 SQUARE = 160

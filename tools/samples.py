@@ -16,8 +16,7 @@ from PIL import Image, ImageCms
 
 from restore.commands.tree import exit_code_of
 from restore.degradation.degrade import degrade
-from restore.degradation.recipe import Recipe
-from restore.degradation.recipes import RECIPES
+from restore.degradation.recipe import RECIPES, Recipe
 from restore.errors import InputError
 from restore.images.files_write import WriteOptions, write_photo
 from restore.images.metadata import EXIF_PREFIX, Metadata

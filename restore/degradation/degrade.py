@@ -2,33 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from restore.degradation import color
-from restore.degradation.blur import blur
-from restore.degradation.canvas import Canvas, full_canvas
+from restore.degradation.blur import blur, sinc_kernels
 from restore.degradation.draws import Draws, draws_from
-from restore.degradation.kernels import sinc_kernels
+from restore.degradation.overlay import lay_over, occlude
 from restore.degradation.passes import (
+    StageDraw,
     add_noise,
+    apply_effects,
     blur_and_resize,
     blur_drawn,
     compress,
+    draw_stage,
     resize_drawn,
 )
-from restore.degradation.prints import PrintDraw, age_print, draw_print
-from restore.degradation.recipe import Mixture, Recipe
-from restore.degradation.recipes import find_recipe
-from restore.degradation.resize import resize_each
-from restore.degradation.sample import StageDraw, draw_stage
-from restore.degradation.threads import each_on_one_thread, one_thread
+from restore.degradation.prints import PrintDraw, age_print, draw_print, recolor, tint, to_gray
+from restore.degradation.recipe import Mixture, Recipe, find_recipe
+from restore.degradation.resize import Canvas, full_canvas, resize_each
 from restore.degradation.truth import DegradationTruth
 from restore.errors import InputError
+
+Item = TypeVar("Item")
+
+
+class _Inside(threading.local):
+    here = False
+
+
+_inside = _Inside()
+_lock = threading.Lock()
+_callers, _threads_outside = 0, 1
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[int]:
+    """torch's operations take one thread within, on a CPU; gives how many they may take outside.
+
+    Spreading single operations of small pictures takes longer than they do, and a hundred times
+    longer when another process holds one of the cores, for which all others then wait.
+
+    Calls of several threads may overlap: a thread that is new to torch takes over the number that
+    another set last, which may be the 1 of such a call, so all that overlap go by what the first
+    found, and each puts it back for itself. Within itself it does nothing and gives 1.
+    """
+    global _callers, _threads_outside
+    if device.type != "cpu" or _inside.here:
+        yield 1 if _inside.here else torch.get_num_threads()
+        return
+    with _lock:
+        found = _take_one_thread()
+        if _callers == 0:
+            _threads_outside = found
+        _callers += 1
+        threads = _threads_outside
+    _inside.here = True
+    try:
+        yield threads
+    finally:
+        _inside.here = False
+        with _lock:
+            _callers -= 1
+            torch.set_num_threads(threads)
+
+
+def each_on_one_thread(work: Callable[[Item], None], items: Sequence[Item], threads: int) -> None:
+    """Calls work (without gradients) for every item, on so many threads; within `one_thread`."""
+
+    def alone(item: Item) -> None:
+        # whether gradients are kept is a thread's own setting
+        with torch.no_grad():
+            work(item)
+
+    if threads == 1 or len(items) < 2:
+        for item in items:
+            alone(item)
+        return
+    # so is the number of threads that operations take
+    with ThreadPoolExecutor(min(threads, len(items)), initializer=_take_one_thread) as pool:
+        for _ in pool.map(alone, items):
+            pass
+
+
+def _take_one_thread() -> int:
+    # asking comes first: a thread that was never asked takes over a later setting of another
+    found = torch.get_num_threads()
+    torch.set_num_threads(1)
+    return found
+
 
 DEVICE_CHUNK = 16
 """Samples that go through a pass together on an accelerator, sorted by size: few launches, little
@@ -123,14 +193,21 @@ def _degrade_by(
     def work(index: np.ndarray) -> None:
         at = _index(where[index], gt.device)
         one, own = draws.take(index), printed.take(index)
-        x = gt[at].clamp(-1, 1).add_(1).mul_(0.5)
+        good = gt[at].clamp(-1, 1).add_(1).mul_(0.5)
+        x = occlude(recipe, good, one)
+        changed = x is not good
         out = _chain(recipe, x, [s.take(index) for s in stages], own, one)
         out, gray[index] = recolor(recipe, out, one)
-        lq[at] = to_8_bit(out)
-        good = own.tone_target(x)
+        out = tint(recipe, out, (gray[index] | (own.gray > 0)), one)
+        toned = own.tone_target(x)
+        changed, good = changed or toned is not None, x if toned is None else toned
         if recipe.gt_gray and gray[index].any():
-            good = color.to_gray(x if good is None else good, gray[index].astype(np.float64))
-        if good is not None:
+            changed, good = True, to_gray(good, gray[index].astype(np.float64))
+        laid = lay_over(recipe, out, good, one)
+        if laid is not None:
+            changed, (out, good) = True, laid
+        lq[at] = to_8_bit(out)
+        if changed:
             target[at] = good * 2 - 1
 
     chunks = _chunks(stages, gt.device)
@@ -153,7 +230,7 @@ def draw_stages(recipe: Recipe, draws: Draws, size: tuple[int, int]) -> list[Sta
     """The draws of the passes of a recipe for pictures of one size."""
     n = len(draws)
     at_hand = (np.full(n, size[0]), np.full(n, size[1]))
-    stages = [draw_stage(recipe.first(), draws, "first", size, at_hand, recipe.reference_size)]
+    stages = [draw_stage(recipe, draws, "first", size, at_hand, recipe.reference_size)]
     if recipe.second is not None:
         at_hand = (stages[0].height, stages[0].width)
         stages.append(
@@ -187,13 +264,11 @@ def _chain(
         else:
             canvas = blur_and_resize(canvas, stage)
         canvas = add_noise(canvas, stage)
-        chroma = (
-            recipe.jpeg_chroma if i == 0 or recipe.second is None else recipe.second.jpeg_chroma
-        )
+        canvas = apply_effects(canvas, stage.effects)
         last = i == len(stages) - 1
         if last and recipe.final_sinc_prob > 0:
             canvas = _final_sinc(recipe, canvas, draws, before=True)
-        canvas = compress(canvas, stage, chroma)
+        canvas = compress(canvas, stage)
         if last and recipe.final_sinc_prob > 0:
             canvas = _final_sinc(recipe, canvas, draws, before=False)
     modes = recipe.upsample_modes
@@ -218,37 +293,26 @@ def _final_sinc(recipe: Recipe, canvas: Canvas, draws: Draws, before: bool) -> C
     return canvas.with_pixels(canvas.pixels.clamp(0, 1))
 
 
-def recolor(recipe: Recipe, x: Tensor, draws: Draws) -> tuple[Tensor, np.ndarray]:
-    """The colour changes of the option files, x may change; also which samples became gray."""
-    if recipe.color_jitter_prob > 0:
-        chosen = draws.happens("color_jitter", recipe.color_jitter_prob)
-        shift = (draws.uniforms("color_jitter.shift", 3) * 2 - 1) * recipe.color_jitter_shift / 255
-        if chosen.any():
-            x = color.shift_colors(x, shift * chosen[:, None])
-    gray = draws.happens("gray", recipe.gray_prob)
-    if gray.any():
-        x = color.to_gray(x, gray.astype(np.float64))
-    chosen = np.flatnonzero(draws.happens("color_jitter_pt", recipe.color_jitter_pt_prob))
-    if len(chosen):
-        limits = np.array([recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue])
-        unit = draws.uniforms("color_jitter_pt.factors", 4)
-        factors = limits[:, 0] + (limits[:, 1] - limits[:, 0]) * unit
-        orders = np.argsort(draws.uniforms("color_jitter_pt.order", 4), axis=1)
-        at = torch.as_tensor(chosen, device=x.device)
-        x[at] = color.jitter(x[at].clamp(0, 1), orders[chosen], factors[chosen])
-    return x, gray
-
-
 def to_8_bit(x: Tensor) -> Tensor:
     """Pixels in [0,1], clamped to that, on the 8-bit grid of [-1,1]."""
     return x.clamp(0, 1).mul_(255).round_().mul_(2 / 255).sub_(1)
 
 
 def _truth(stages: list[StageDraw], printed: PrintDraw, gray: np.ndarray) -> np.ndarray:
+    one = np.ones(len(gray))
     sigma = np.sqrt(sum(s.true_sigma**2 for s in stages))
     # the coarsest grid that the picture went through
-    scale = np.max([s.true_scale for s in stages], axis=0)
+    effects = [effect for s in stages for effect in s.effects]
+    scales = [
+        s.true_scale * np.prod([e.get("true_scale", one) for e in s.effects], axis=0)
+        for s in stages
+    ]
+    scale = np.max(scales, axis=0)
     noise = np.sqrt(sum(s.true_noise**2 for s in stages) + printed.grain**2)
+    for effect in effects:
+        noise = np.hypot(noise, effect.get("true_noise", 0.0))
     quality = np.min([np.where(s.quality > 0, s.quality, 100.0) for s in stages], axis=0)
+    for effect in effects:
+        quality = np.minimum(quality, effect.get("true_quality", 100.0))
     colorless = np.maximum(gray, np.maximum(printed.gray, printed.sepia > 0.5))
     return np.stack([sigma, scale, noise, quality, colorless, printed.damage])

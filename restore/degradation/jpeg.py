@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restore.degradation.canvas import Canvas, replicate_beyond
+from restore.degradation.resize import Canvas, replicate_beyond
+from restore.options.degradation import CHROMA_MODES
 
 # ITU-T T.81 (1992), tables K.1 and K.2, row by row
 LUMA_TABLE = (
@@ -33,8 +34,6 @@ CHROMA_TABLE = (
     (99, 99, 99, 99, 99, 99, 99, 99),
     (99, 99, 99, 99, 99, 99, 99, 99),
 )
-CHROMA_MODES = ("420", "444")
-
 Rounding = Callable[[Tensor], Tensor]
 """May work in place: it is given fresh tensors only."""
 
@@ -59,20 +58,21 @@ def jpeg(
 ) -> Canvas:
     """What a JPEG file of quality `[n]` (whole numbers 1..100) makes of pixels in [0,1].
 
-    chroma "420" halves the colour planes (what OpenCV and Pillow write by default), "444" keeps
-    them. Output is on the 8-bit grid. step_scale `[n]` multiplies the quantisation steps: the
-    blocks of a picture seen at another size. With differentiable, every rounding x becomes
-    round(x) + (x - round(x))^3 (Shin and Song 2017): close values and useful gradients, but no
-    8-bit grid.
+    chroma "420" halves the colour planes (what OpenCV and Pillow write by default), "422" only
+    along the rows (cameras), "444" keeps them. Output is on the 8-bit grid. step_scale `[n]`
+    multiplies the quantisation steps: the blocks of a picture seen at another size. With
+    differentiable, every rounding x becomes round(x) + (x - round(x))^3 (Shin and Song 2017): close
+    values and useful gradients, but no 8-bit grid.
     """
     if chroma not in CHROMA_MODES:
         raise ValueError(f"found chroma {chroma!r}, expected one of {CHROMA_MODES}")
     rounding: Rounding = _soft_round if differentiable else torch.round_
     x = canvas.pixels
-    unit = 16 if chroma == "420" else 8
+    down, across = _CHROMA_FACTORS[chroma]
     height, width = x.shape[-2:]
     ycc = _to_ycc(rounding(x.clamp(0, 1).mul_(255)), rounding)
-    ycc = replicate_beyond(canvas.with_pixels(ycc), _round_up(height, unit), _round_up(width, unit))
+    padded = _round_up(height, 8 * down), _round_up(width, 8 * across)
+    ycc = replicate_beyond(canvas.with_pixels(ycc), *padded)
     tables = quantisation_tables(quality)
     if step_scale is not None:
         tables = tables * np.asarray(step_scale)[:, None, None, None]
@@ -82,17 +82,25 @@ def jpeg(
     if chroma == "444":
         colour = _code_planes(ycc[:, 1:], steps[:, 1], matrix, rounding)
     else:
-        colour = _halve(ycc[:, 1:], differentiable)
+        colour = _halve(ycc[:, 1:], down, differentiable)
         colour = _code_planes(colour, steps[:, 1], matrix, rounding)
-        halves = tuple(((h + 1) // 2, (w + 1) // 2) for h, w in canvas.sizes)
-        top, left = (height + 1) // 2, (width + 1) // 2
-        colour = _double(Canvas(colour[..., :top, :left], halves), differentiable)
+        parts = tuple((_parts(h, down), _parts(w, across)) for h, w in canvas.sizes)
+        colour = colour[..., : _parts(height, down), : _parts(width, across)]
+        colour = _double(Canvas(colour, parts), down, differentiable)
     rgb = _to_rgb(luma_plane[..., :height, :width], colour[..., :height, :width], rounding)
     return canvas.with_pixels(rgb.clamp(0, 255).div_(255))
 
 
+_CHROMA_FACTORS = {"420": (2, 2), "422": (1, 2), "444": (1, 1)}
+"""Pixels of luma down and across for one of colour."""
+
+
+def _parts(length: int, unit: int) -> int:
+    return -(-length // unit)
+
+
 def _round_up(length: int, unit: int) -> int:
-    return -(-length // unit) * unit
+    return _parts(length, unit) * unit
 
 
 def _soft_round(x: Tensor) -> Tensor:
@@ -127,15 +135,15 @@ def _to_rgb(y: Tensor, colour: Tensor, rounding: Rounding) -> Tensor:
     return rounding(matrix @ colour.flatten(2)).view(n, 3, h, w).add_(y + 128)
 
 
-def _block_dct() -> Tensor:
-    """`[64,64]`: a block of 8 x 8 values, as a row vector, times it is its 2-D DCT-II (T.81)."""
-    k = torch.arange(8, dtype=torch.float64)
-    line = 0.5 * torch.cos((2 * k[None] + 1) * k[:, None] * math.pi / 16)
+def block_dct(side: int) -> Tensor:
+    """`[side^2, side^2]`: a block's values, as a row vector, times it are its 2-D DCT-II (T.81)."""
+    k = torch.arange(side, dtype=torch.float64)
+    line = math.sqrt(2 / side) * torch.cos((2 * k[None] + 1) * k[:, None] * math.pi / (2 * side))
     line[0] *= math.sqrt(0.5)
     return torch.kron(line, line).T.contiguous()
 
 
-_BLOCK_DCT = _block_dct()
+_BLOCK_DCT = block_dct(8)
 
 
 def _quantise(coefficients: Tensor, step: Tensor) -> Tensor:
@@ -147,35 +155,58 @@ def _quantise(coefficients: Tensor, step: Tensor) -> Tensor:
 def _code_planes(x: Tensor, steps: Tensor, matrix: Tensor, rounding: Rounding) -> Tensor:
     """Planes `[n,c,h,w]`, sides multiples of 8, quantised by steps `[n,8,8]` in the DCT domain."""
     n, c, h, w = x.shape
-    blocks = x.reshape(n, c, h // 8, 8, w // 8, 8).permute(0, 1, 2, 4, 3, 5).reshape(n, -1, 64)
+    blocks = to_blocks(x, 8)
     step = steps.reshape(n, 1, 64)
     if rounding is _soft_round:
         levels = rounding((blocks @ matrix) / step)
     else:
         levels = _quantise(blocks @ matrix, step)
     blocks = rounding(levels.mul_(step) @ matrix.T).clamp(-128, 127)
-    blocks = blocks.view(n, c, h // 8, w // 8, 8, 8).permute(0, 1, 2, 4, 3, 5)
-    return blocks.reshape(n, c, h, w)
+    return from_blocks(blocks, (n, c, h, w), 8)
 
 
-def _halve(x: Tensor, soft: bool) -> Tensor:
-    """libjpeg's h2v2_downsample: sums of four, plus 1 and 2 in turn along a row, over 4, floor."""
-    rows = x[..., 0::2, :] + x[..., 1::2, :]
-    mean = (rows[..., 0::2] + rows[..., 1::2]).mul_(0.25)
+def to_blocks(x: Tensor, side: int) -> Tensor:
+    """Planes `[n,c,h,w]`, multiples of side, as blocks `[n, c * h * w / side^2, side^2]`."""
+    n, c, h, w = x.shape
+    x = x.reshape(n, c, h // side, side, w // side, side)
+    return x.permute(0, 1, 2, 4, 3, 5).reshape(n, -1, side * side)
+
+
+def from_blocks(blocks: Tensor, shape: tuple[int, int, int, int], side: int) -> Tensor:
+    """The inverse of `to_blocks`."""
+    n, c, h, w = shape
+    x = blocks.view(n, c, h // side, w // side, side, side)
+    return x.permute(0, 1, 2, 4, 3, 5).reshape(shape)
+
+
+def _halve(x: Tensor, down: int, soft: bool) -> Tensor:
+    """libjpeg's h2v2_downsample: sums of four, plus 1 and 2 in turn along a row, over 4, floor.
+
+    With down 1 its h2v1_downsample: sums of two, plus 0 and 1 in turn, over 2.
+    """
+    rows = x[..., 0::2, :] + x[..., 1::2, :] if down == 2 else x
+    mean = (rows[..., 0::2] + rows[..., 1::2]).mul_(0.5 / down)
     if soft:
         return mean
-    bias = torch.tensor([0.25, 0.5], dtype=x.dtype, device=x.device).repeat(mean.shape[-1] // 2 + 1)
+    pair = [0.25, 0.5] if down == 2 else [0.0, 0.5]
+    bias = torch.tensor(pair, dtype=x.dtype, device=x.device).repeat(mean.shape[-1] // 2 + 1)
     return mean.add_(bias[: mean.shape[-1]]).floor_()
 
 
-def _double(canvas: Canvas, soft: bool) -> Tensor:
-    """libjpeg's fancy upsampling (h2v2_fancy_upsample): a triangle filter, 9/16 3/16 3/16 1/16."""
+def _double(canvas: Canvas, down: int, soft: bool) -> Tensor:
+    """libjpeg's fancy upsampling (h2v2_fancy_upsample): a triangle filter, 9/16 3/16 3/16 1/16.
+
+    With down 1 its h2v1_fancy_upsample, 3/4 and 1/4 along the rows alone.
+    """
     x = canvas.pixels
     height, width = x.shape[-2:]
     x = x if canvas.full else replicate_beyond(canvas, height, width)
-    doubled = F.interpolate(x, size=(2 * height, 2 * width), mode="bilinear", align_corners=False)
+    size = (down * height, 2 * width)
+    doubled = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
     if soft:
         return doubled
-    # sums of sixteenths plus 8 and 7 in turn, shifted down: rounding that favours neither side
-    bias = torch.tensor([8 / 16, 7 / 16], dtype=x.dtype, device=x.device).repeat(width)
+    # sums of sixteenths plus 8 and 7 in turn (of quarters plus 1 and 2), shifted down: rounding
+    # that favours neither side
+    pair = [8 / 16, 7 / 16] if down == 2 else [1 / 4, 2 / 4]
+    bias = torch.tensor(pair, dtype=x.dtype, device=x.device).repeat(width)
     return doubled.add_(bias).floor_()

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restore.degradation.canvas import Canvas
 from restore.degradation.draws import normal_fields
+from restore.degradation.resize import Canvas
 
 LUMA = (0.299, 0.587, 0.114)
 
@@ -19,14 +19,22 @@ def luma(x: Tensor) -> Tensor:
 
 
 def add_gaussian_noise(
-    canvas: Canvas, sigma: np.ndarray, gray: np.ndarray, seeds: np.ndarray
+    canvas: Canvas,
+    sigma: np.ndarray,
+    gray: np.ndarray,
+    seeds: np.ndarray,
+    chroma: np.ndarray | None = None,
 ) -> Canvas:
     """Pixels in [0,1] plus noise of sigma `[n]` in 0..255, one field for all channels where gray.
 
-    Not clamped. seeds `[n]` int64: the noise of sample i is a function of seeds[i] and its size.
+    Where chroma and not gray, the noise keeps the pixel's luma: it is of colour alone. Not clamped.
+    seeds `[n]` int64: the noise of sample i is a function of seeds[i] and its size.
     """
     x = canvas.pixels
     fields = normal_fields(seeds, canvas.sizes, x.shape[1], x.device).to(x.dtype)
+    if chroma is not None and (chroma & ~gray).any():
+        only = per_sample(chroma & ~gray, x)
+        fields = fields - luma(fields) * only
     fields = _share_channels(fields, gray)
     return canvas.with_pixels(x + fields * per_sample(sigma / 255.0, x))
 

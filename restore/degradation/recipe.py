@@ -1,156 +1,22 @@
-"""Recipe, Stage and Mixture: what may be done to a picture, under the keys of the option files."""
+"""The named recipes with the origin of their numbers, and mixtures of recipes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
-from restore.degradation.damage import DAMAGES
-from restore.degradation.recipe_checks import recipe_problems, stage_problems
-from restore.errors import OptionError
+from restore.errors import InputError
+from restore.options.degradation import Recipe, RecipeError, Stage, recipe_from_options
 
-Range = tuple[float, float]
-
-DAMAGE_NAMES = tuple(DAMAGES)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One pass of blur, resize, noise, JPEG. Units are those of GFPGAN's option files."""
-
-    blur_prob: float = 1.0
-    blur_kernel_size: int | tuple[int, int] = 41
-    """Odd px; or (low, high), an odd size drawn between them for each sample (Real-ESRGAN)."""
-    kernel_list: tuple[str, ...] = ("iso", "aniso")
-    kernel_prob: tuple[float, ...] = (0.5, 0.5)
-    blur_sigma: Range = (0.1, 10.0)
-    """px; of motion and defocus kernels the standard deviation of their mass along one axis."""
-    betag_range: Range = (0.5, 4.0)
-    """Exponent of the generalised Gaussians; each side of 1 is drawn half of the time."""
-    betap_range: Range = (1.0, 2.0)
-    sinc_prob: float = 0.0
-    """A sinc kernel instead of one of kernel_list."""
-    downsample_prob: float = 1.0
-    downsample_range: Range = (0.8, 8.0)
-    """The picture is resized to size // factor; below 1 enlarges."""
-    downsample_modes: tuple[str, ...] = ("bilinear",)
-    resize_prob: tuple[float, float, float] | None = None
-    """Up, down, keep (Real-ESRGAN). Then a size factor is drawn from resize_range instead: above 1
-    for up, below 1 for down, and downsample_range is not read."""
-    resize_range: Range = (0.15, 1.5)
-    resize_base: float | None = None
-    """Share of the first size that factor 1 stands for; None: the size at hand."""
-    noise_prob: float = 1.0
-    noise_range: Range = (0.0, 20.0)
-    """Sigma in 0..255."""
-    gaussian_noise_prob: float = 1.0
-    """Share of Gaussian among the noises; the others are Poisson noise."""
-    poisson_scale_range: Range = (0.05, 3.0)
-    gray_noise_prob: float = 0.0
-    jpeg_prob: float = 1.0
-    jpeg_range: Range = (60.0, 100.0)
-    jpeg_chroma: str = "420"
-
-    def __post_init__(self) -> None:
-        _refuse(stage_problems(self), "Stage")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What may be done to a picture, in this order: blur, ageing of a print, down-scaling, noise,
-    JPEG, (a second stage,) resize to the first size, colour, rounding to 8 bit.
-
-    The keys of `Stage` are the first pass. All `*_prob` are drawn for each sample by itself.
-    """
-
-    blur_prob: float = 1.0
-    blur_kernel_size: int | tuple[int, int] = 41
-    kernel_list: tuple[str, ...] = ("iso", "aniso")
-    kernel_prob: tuple[float, ...] = (0.5, 0.5)
-    blur_sigma: Range = (0.1, 10.0)
-    betag_range: Range = (0.5, 4.0)
-    betap_range: Range = (1.0, 2.0)
-    sinc_prob: float = 0.0
-    downsample_prob: float = 1.0
-    downsample_range: Range = (0.8, 8.0)
-    downsample_modes: tuple[str, ...] = ("bilinear",)
-    resize_prob: tuple[float, float, float] | None = None
-    resize_range: Range = (0.15, 1.5)
-    resize_base: float | None = None
-    noise_prob: float = 1.0
-    noise_range: Range = (0.0, 20.0)
-    gaussian_noise_prob: float = 1.0
-    poisson_scale_range: Range = (0.05, 3.0)
-    gray_noise_prob: float = 0.0
-    jpeg_prob: float = 1.0
-    jpeg_range: Range = (60.0, 100.0)
-    jpeg_chroma: str = "420"
-
-    second: Stage | None = None
-    """A second pass (Real-ESRGAN's second order)."""
-    final_sinc_prob: float = 0.0
-    """A last sinc filter of 7 to 21 px, at the first size."""
-    upsample_modes: tuple[str, ...] = ("bilinear",)
-
-    print_gray_prob: float = 0.0
-    """The print is gray: gt as well (`gt_gray`)."""
-    sepia_prob: float = 0.0
-    """The print is toned; gt takes the same tone: what a print shows of its colours is kept."""
-    grain_prob: float = 0.0
-    grain_range: Range = (4.0, 16.0)
-    """Film grain: its sigma at mid gray in 0..255."""
-    fade_prob: float = 0.0
-    fade_range: Range = (0.1, 0.6)
-    """How much of contrast and saturation is gone."""
-    cast_prob: float = 0.0
-    cast_range: Range = (0.05, 0.4)
-    exposure_prob: float = 0.0
-    exposure_range: Range = (0.1, 0.8)
-    """Stops between the middle and the brightest or darkest corner."""
-    haze_prob: float = 0.0
-    haze_range: Range = (0.1, 0.5)
-    """Share of air light."""
-    halftone_prob: float = 0.0
-    halftone_range: Range = (0.2, 0.8)
-    """How much of the picture is dots."""
-    halftone_period: Range = (4.0, 9.0)
-    """px between the dots."""
-    paper_prob: float = 0.0
-    paper_range: Range = (0.01, 0.06)
-    """Standard deviation of the paper's relief, as a share of the brightness."""
-    damage_prob: float = 0.0
-    damage_range: Range = (0.1, 1.0)
-    """Strength: number, width and cover of what is drawn; the truth's `damage`."""
-    damage_list: tuple[str, ...] = DAMAGE_NAMES
-    damage_part_prob: float = 0.5
-    """Chance of each name of damage_list where there is damage; one of them is always there."""
-
-    color_jitter_prob: float = 0.0
-    color_jitter_shift: float = 20.0
-    """The largest shift of a channel in 0..255."""
-    color_jitter_pt_prob: float = 0.0
-    brightness: Range = (0.5, 1.5)
-    contrast: Range = (0.5, 1.5)
-    saturation: Range = (0.0, 1.5)
-    hue: Range = (-0.1, 0.1)
-    gray_prob: float = 0.0
-    gt_gray: bool = False
-    """Whether gray_prob makes gt gray as well."""
-
-    reference_size: int | None = None
-    """None: pixel units are pixels of the picture at hand. Else they are those of a square crop of
-    this size, converted to the height at hand; the truth stays in the recipe's units."""
-
-    def __post_init__(self) -> None:
-        _refuse(stage_problems(self) + recipe_problems(self, DAMAGE_NAMES), "Recipe")
-        if self.second is not None and not isinstance(self.second, Stage):
-            found = type(self.second).__name__
-            _refuse([f"second: found {found}, expected a Stage or None"], "Recipe")
-
-    def first(self) -> Stage:
-        """The first pass alone."""
-        return Stage(**{f.name: getattr(self, f.name) for f in fields(Stage)})
+__all__ = [
+    "MIXTURES",
+    "RECIPES",
+    "Mixture",
+    "Recipe",
+    "Stage",
+    "find_recipe",
+    "recipe_from_options",
+]
 
 
 @dataclass(frozen=True)
@@ -172,29 +38,306 @@ class Mixture:
             )
         if any(not p >= 0 for p in self.probs) or not 0 < sum(self.probs) < float("inf"):
             problems.append(f"probs: found {self.probs}, expected weights >= 0, not all zero")
-        _refuse(problems, "Mixture")
+        if problems:
+            raise RecipeError("Mixture", problems)
 
 
-def recipe_from_options(options: Mapping[str, Any]) -> Recipe:
-    """A Recipe from an option file's block; unknown keys and bad values are refused by name."""
-    known = {f.name for f in fields(Recipe)}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        _refuse([f"{key}: unknown key" for key in unknown], "Recipe")
-    values = {key: _frozen(value) for key, value in options.items()}
-    if isinstance(values.get("second"), Mapping):
-        second = {key: _frozen(value) for key, value in values["second"].items()}
-        unknown = sorted(set(second) - {f.name for f in fields(Stage)})
-        if unknown:
-            _refuse([f"second.{key}: unknown key" for key in unknown], "Recipe")
-        values["second"] = Stage(**second)
-    return Recipe(**values)
+_COLOR: dict[str, Any] = {"color_jitter_prob": 0.3, "color_jitter_pt_prob": 0.3, "gray_prob": 0.01}
+
+_REALESRGAN_KERNELS: dict[str, Any] = {
+    "blur_kernel_size": (7, 21),
+    "kernel_list": (
+        "iso",
+        "aniso",
+        "generalized_iso",
+        "generalized_aniso",
+        "plateau_iso",
+        "plateau_aniso",
+    ),
+    "kernel_prob": (0.45, 0.25, 0.12, 0.03, 0.12, 0.03),
+    "betag_range": (0.5, 4.0),
+    "betap_range": (1.0, 2.0),
+    "sinc_prob": 0.1,
+}
+
+_THREE_MODES = ("area", "bilinear", "bicubic")
+_ALL_MODES = (*_THREE_MODES, "nearest", "lanczos")
+_ANY_CHROMA = ("420", "420", "422", "444")
+
+_OFF: dict[str, Any] = {
+    "blur_prob": 0.0,
+    "downsample_prob": 0.0,
+    "noise_prob": 0.0,
+    "jpeg_prob": 0.0,
+}
+
+_CODEFORMER_SMALL = Recipe(
+    blur_sigma=(0.1, 10.0),
+    downsample_range=(1.0, 12.0),
+    noise_range=(0.0, 15.0),
+    jpeg_range=(60.0, 100.0),
+)
+
+_CODEFORMER_LARGE = Recipe(
+    blur_sigma=(1.0, 15.0),
+    downsample_range=(4.0, 30.0),
+    noise_range=(0.0, 20.0),
+    jpeg_range=(30.0, 80.0),
+)
+
+_OLD_PHOTO = Recipe(
+    # a soft lens or a shaken camera, on film, printed, aged, then scanned or photographed
+    kernel_list=("iso", "aniso", "defocus", "motion"),
+    kernel_prob=(0.4, 0.2, 0.25, 0.15),
+    blur_sigma=(0.2, 5.0),
+    blur_prob=0.9,
+    downsample_range=(1.0, 6.0),
+    # a scanner averages: without that, scratches would come out dashed
+    downsample_modes=("area",),
+    noise_range=(0.0, 10.0),
+    noise_prob=0.7,
+    gray_noise_prob=0.4,
+    jpeg_range=(50.0, 100.0),
+    jpeg_prob=0.8,
+    grain_prob=0.6,
+    grain_range=(3.0, 16.0),
+    print_gray_prob=0.35,
+    sepia_prob=0.2,
+    fade_prob=0.6,
+    cast_prob=0.4,
+    exposure_prob=0.4,
+    haze_prob=0.1,
+    halftone_prob=0.08,
+    paper_prob=0.35,
+    damage_prob=0.6,
+    reference_size=512,
+)
+
+_LIGHT = Recipe(
+    blur_prob=0.7,
+    blur_sigma=(0.0, 1.2),
+    blur_kernel_size=13,
+    downsample_prob=0.7,
+    downsample_range=(1.0, 1.6),
+    noise_prob=0.6,
+    noise_range=(0.0, 6.0),
+    jpeg_prob=0.7,
+    jpeg_range=(70.0, 100.0),
+    gray_prob=0.01,
+    gt_gray=True,
+    reference_size=512,
+)
+
+_SMALL_SHARP = Recipe(
+    # a face of a group photograph, a news photo or a video still: small, sharpened by the camera or
+    # the scanner, compressed while small, then enlarged by whatever program, and compressed again
+    blur_prob=0.5,
+    blur_kernel_size=21,
+    blur_sigma=(0.2, 3.0),
+    downsample_range=(3.0, 14.0),
+    downsample_modes=_THREE_MODES,
+    noise_prob=0.7,
+    noise_range=(0.0, 15.0),
+    gray_noise_prob=0.4,
+    chroma_noise_prob=0.2,
+    blotch_prob=0.15,
+    sharpen_prob=0.5,
+    sharpen_range=(0.2, 1.8),
+    video_prob=0.12,
+    jpeg_prob=0.8,
+    jpeg_range=(30.0, 95.0),
+    jpeg_chroma=_ANY_CHROMA,
+    second=Stage(
+        blur_prob=0.4,
+        blur_kernel_size=(7, 21),
+        sinc_prob=1.0,
+        downsample_prob=0.0,
+        noise_prob=0.0,
+        sharpen_prob=0.25,
+        sharpen_range=(0.2, 1.0),
+        jpeg_prob=0.5,
+        jpeg_range=(40.0, 95.0),
+        jpeg_chroma=_ANY_CHROMA,
+    ),
+    upsample_modes=_ALL_MODES,
+    gray_prob=0.08,
+    gt_gray=True,
+    tint_prob=0.4,
+    reference_size=512,
+)
+
+_SCREENSHOT = Recipe(
+    # a picture of a web page or a chat, saved again: sharp, compressed at its own size and at that
+    # of the screen, now and then in few colours or as a mosaic
+    blur_prob=0.2,
+    blur_kernel_size=13,
+    blur_sigma=(0.2, 1.5),
+    downsample_range=(1.5, 8.0),
+    downsample_modes=(*_THREE_MODES, "lanczos"),
+    noise_prob=0.2,
+    noise_range=(0.0, 6.0),
+    sharpen_prob=0.4,
+    sharpen_range=(0.2, 1.5),
+    mosaic_prob=0.05,
+    mosaic_range=(1.5, 3.5),
+    palette_prob=0.1,
+    jpeg_range=(35.0, 90.0),
+    jpeg_chroma=_ANY_CHROMA,
+    second=Stage(
+        blur_prob=0.0,
+        downsample_prob=0.7,
+        downsample_range=(1.0, 4.0),
+        downsample_modes=_ALL_MODES,
+        noise_prob=0.0,
+        sharpen_prob=0.2,
+        sharpen_range=(0.2, 1.0),
+        jpeg_range=(40.0, 95.0),
+        jpeg_chroma=_ANY_CHROMA,
+    ),
+    upsample_modes=_ALL_MODES,
+    reference_size=512,
+)
+
+_NEWSPAPER = Recipe(
+    # a printed page, scanned: dots of ink on gray paper, mostly without colour
+    blur_sigma=(0.3, 2.0),
+    blur_kernel_size=21,
+    downsample_range=(1.0, 4.0),
+    downsample_modes=("area", "area", "bilinear"),
+    noise_prob=0.5,
+    noise_range=(0.0, 8.0),
+    gray_noise_prob=0.5,
+    sharpen_prob=0.2,
+    sharpen_range=(0.2, 1.0),
+    jpeg_range=(40.0, 95.0),
+    jpeg_chroma=_ANY_CHROMA,
+    print_gray_prob=0.85,
+    grain_prob=0.3,
+    fade_prob=0.7,
+    fade_range=(0.1, 0.4),
+    halftone_prob=1.0,
+    halftone_range=(0.4, 1.0),
+    paper_prob=0.5,
+    tint_prob=0.6,
+    upsample_modes=_THREE_MODES,
+    reference_size=512,
+)
+
+_GFPGAN = Recipe(**_COLOR)
+
+RECIPES: dict[str, Recipe] = {
+    # GFPGAN options/train_gfpgan_v1.yml, and the variant that its comment offers
+    "gfpgan": _GFPGAN,
+    "gfpgan_no_color": Recipe(gray_prob=0.01, gt_gray=True),
+    # CodeFormer options/CodeFormer_stage2.yml; stage 3 has a small and a large set (see MIXTURES)
+    "codeformer_stage2": _CODEFORMER_LARGE,
+    "codeformer_small": _CODEFORMER_SMALL,
+    "codeformer_large": _CODEFORMER_LARGE,
+    # DifFace, the estimator's training
+    "difface": Recipe(
+        blur_sigma=(0.1, 15.0),
+        downsample_range=(0.8, 32.0),
+        noise_range=(0.0, 20.0),
+        jpeg_range=(30.0, 100.0),
+    ),
+    # Real-ESRGAN options/train_realesrgan_x4plus.yml, brought back to the first size at the end
+    "realesrgan_second_order": Recipe(
+        **_REALESRGAN_KERNELS,
+        blur_sigma=(0.2, 3.0),
+        resize_prob=(0.2, 0.7, 0.1),
+        resize_range=(0.15, 1.5),
+        downsample_modes=_THREE_MODES,
+        noise_range=(1.0, 30.0),
+        gaussian_noise_prob=0.5,
+        poisson_scale_range=(0.05, 3.0),
+        gray_noise_prob=0.4,
+        jpeg_range=(30.0, 95.0),
+        second=Stage(
+            **_REALESRGAN_KERNELS,
+            blur_prob=0.8,
+            blur_sigma=(0.2, 1.5),
+            resize_prob=(0.3, 0.4, 0.3),
+            resize_range=(0.3, 1.2),
+            resize_base=0.25,
+            downsample_modes=_THREE_MODES,
+            noise_range=(1.0, 25.0),
+            gaussian_noise_prob=0.5,
+            poisson_scale_range=(0.05, 2.5),
+            gray_noise_prob=0.4,
+            jpeg_range=(30.0, 95.0),
+        ),
+        final_sinc_prob=0.8,
+        upsample_modes=("bicubic",),
+    ),
+    # ours: estimates of what photo albums, scanners and phones do
+    "old_photo": _OLD_PHOTO,
+    "small_sharp": _SMALL_SHARP,
+    "screenshot": _SCREENSHOT,
+    "newspaper": _NEWSPAPER,
+    "light": _LIGHT,
+    "none": Recipe(**_OFF),
+    # ours: the four recipes of the evaluation are gfpgan, old_photo and these two
+    "mild": Recipe(
+        blur_sigma=(0.2, 3.0),
+        downsample_range=(1.0, 3.0),
+        noise_range=(0.0, 8.0),
+        jpeg_range=(70.0, 100.0),
+        reference_size=512,
+    ),
+    "heavy": Recipe(
+        blur_sigma=(4.0, 15.0),
+        downsample_range=(8.0, 24.0),
+        noise_range=(5.0, 20.0),
+        jpeg_range=(30.0, 70.0),
+        reference_size=512,
+    ),
+}
+
+# together about 12 of 100 samples, and 4 more with something before the face
+_OVERLAID: dict[str, Any] = {
+    "occluder_prob": 0.04,
+    "background_prob": 0.035,
+    "caption_prob": 0.04,
+    "margin_prob": 0.025,
+    "cut_prob": 0.025,
+}
+
+MIXTURES: dict[str, Mixture] = {
+    # CodeFormer options/CodeFormer_stage3.yml degrades every picture twice; here one of the two
+    "codeformer_stage3": Mixture((_CODEFORMER_SMALL, _CODEFORMER_LARGE), (0.5, 0.5)),
+    # what the default model is trained with: colours are not touched but in old_photo, because a
+    # restorer that was taught to undo a jitter repaints people
+    "restore_default": Mixture(
+        tuple(
+            replace(recipe, reference_size=512, **_OVERLAID)
+            for recipe in (
+                RECIPES["gfpgan_no_color"],
+                _CODEFORMER_SMALL,
+                _CODEFORMER_LARGE,
+                _SMALL_SHARP,
+                _SCREENSHOT,
+                RECIPES["realesrgan_second_order"],
+                replace(_OLD_PHOTO, print_gray_prob=0.15, tint_prob=0.4),
+                _LIGHT,
+                RECIPES["none"],
+            )
+        ),
+        (0.2, 0.08, 0.11, 0.24, 0.05, 0.08, 0.14, 0.07, 0.03),
+    ),
+}
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _refuse(problems: Sequence[str], what: str) -> None:
-    if problems:
-        raise OptionError(f"{what}: " + "; ".join(problems))
+def find_recipe(recipe: str | Recipe | Mixture) -> Mixture:
+    """A recipe, mixture or name of one as a Mixture; an unknown name lists the known ones."""
+    if isinstance(recipe, Recipe):
+        return Mixture((recipe,), (1.0,))
+    if isinstance(recipe, Mixture):
+        return recipe
+    if recipe in RECIPES:
+        return Mixture((RECIPES[recipe],), (1.0,))
+    if recipe in MIXTURES:
+        return MIXTURES[recipe]
+    raise InputError(
+        f"recipe: found {recipe!r}, expected a Recipe, a Mixture or one of "
+        f"{', '.join(sorted([*RECIPES, *MIXTURES]))}"
+    )

@@ -15,11 +15,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from restore.degradation.blur import blur
-from restore.degradation.canvas import full_canvas
+from restore.degradation.blur import blur, gaussian_kernels
 from restore.degradation.jpeg import jpeg
-from restore.degradation.kernels import gaussian_kernels
-from restore.degradation.resize import resize_each
+from restore.degradation.resize import full_canvas, resize_each
 from restore.errors import InputError
 from restore.images.ai_label import AI_MADE
 from restore.images.metadata import Metadata

@@ -59,7 +59,7 @@ class ConditionHead(nn.Module):
         return 1 + scale, shift
 
 
-NUM_DEGRADATION_PARAMETERS = 6  # restore.degradation.units.DEGRADATION_NAMES, in that order
+NUM_DEGRADATION_PARAMETERS = 6  # restore.degradation.truth.DEGRADATION_NAMES, in that order
 
 
 def keep_size(module: nn.Module) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from restore.config.degradation_options import DegradationOptions
+from restore.options.degradation import DegradationOptions
 from restore.options.parse import FLAT
 from restore.options.training import below_zero
 

@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeVar, Union
 
 import yaml
 
+from restore.errors import OptionError
+
 T = TypeVar("T")
 
 _BAD: Any = object()
@@ -21,6 +23,9 @@ _BAD: Any = object()
 
 FLAT = "flat"
 """Field metadata: the keys of this nested block may stand in the block itself (GFPGAN's layout)."""
+
+UNSET = "none_is_unset"
+"""Class attribute: a key that is written `~` is as if it were not there."""
 
 FOREIGN = "foreign"
 """Class attribute of the dataclass that takes blocks whose type comes from a plugin."""
@@ -56,6 +61,8 @@ def parse_block(cls: type[T], block: Any, path: str, notes: Notes) -> T | Any:
     hints = typing.get_type_hints(cls)
     known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     block = _gather_flat(block, known, hints)
+    if getattr(cls, UNSET, False):
+        block = {key: value for key, value in block.items() if value is not None}
     values: dict[str, Any] = {}
     broken = False
     for key, value in block.items():
@@ -72,8 +79,11 @@ def parse_block(cls: type[T], block: Any, path: str, notes: Notes) -> T | Any:
             broken = True
     if broken:
         return _BAD
-    made = cls(**values)
-    texts = [str(text) for text in getattr(made, "problems", tuple)()]
+    try:
+        made = cls(**values)
+        texts = [str(text) for text in getattr(made, "problems", tuple)()]
+    except OptionError as error:  # a dataclass that refuses bad values by itself
+        made, texts = _BAD, list(getattr(error, "problems", (str(error),)))
     for text in texts:
         notes.problems.append(f"{path}.{text}" if path else text)
     return _BAD if texts else made

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import yaml
 
-from restore.config.degradation_options import DegradationOptions
 from restore.errors import OptionError
 from restore.options.data import DatasetOptions, FaceDatasetOptions
+from restore.options.degradation import DegradationOptions
 from restore.options.networks import (
     DiscriminatorOptions,
     GeneratorOptions,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.degradation.units import target_to_units
+from restore.degradation.truth import target_to_units
 from restore.errors import CancelledError, InputError
 from restore.pipeline.options import Fidelity
 from restore.pipeline.results import RestoredFace
@@ -100,7 +100,7 @@ want another curve.
 
 
 def auto_fidelity(degradation: Mapping[str, float] | None) -> float:
-    """Fidelity in [0,1] of a face by its estimate (units of `restore.degradation.units`).
+    """Fidelity in [0,1] of a face by its estimate (units of `restore.degradation.truth`).
 
     The loss is the larger of blur sigma (px of 512) and down-scaling: px of the crop that have run
     into one. Up to FULL_BELOW the photo holds the face and leads; towards LEAST_ABOVE there is less

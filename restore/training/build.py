@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from restore.checkpoints.architectures import build_network
 from restore.checkpoints.load import load_network
 from restore.checkpoints.read import read_state_dict
-from restore.config.degradation_options import DegradationOptions
-from restore.degradation.recipe import Mixture, Recipe, recipe_from_options
-from restore.degradation.recipes import find_recipe
+from restore.degradation.recipe import Mixture, Recipe, find_recipe
 from restore.errors import CheckpointError, OptionError
 from restore.losses.feature_files import (
     load_feature_network,
@@ -36,6 +34,7 @@ from restore.networks.perceptual import LpipsLoss
 from restore.networks.prior_restorer import PriorRestorer
 from restore.networks.stylegan2 import StyleGAN2Generator, build_stylegan2
 from restore.networks.unet_encoder import build_mobile_restorer
+from restore.options.degradation import DegradationOptions
 from restore.options.networks import (
     DiscriminatorOptions,
     GeneratorOptions,
@@ -93,7 +92,7 @@ def mixture_of(options: DegradationOptions | None) -> Mixture:
 
 def _named(options: DegradationOptions) -> Mixture:
     if options.recipe is None:
-        return find_recipe(recipe_from_options(options.recipe_keys()))
+        return find_recipe(options.as_recipe())
     if isinstance(options.recipe, str):
         return find_recipe(options.recipe)
     recipes: list[Recipe] = []

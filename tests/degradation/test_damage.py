@@ -9,10 +9,15 @@ import torch.nn.functional as F
 
 from restore.degradation.damage import DAMAGES
 from restore.degradation.draws import Draws
-from restore.degradation.texture import emboss_paper, halftone
+from restore.degradation.prints import emboss_paper, halftone
+from restore.options.degradation import DAMAGE_NAMES
 
 DRAWS = Draws(np.arange(8, dtype=np.uint64) * 7919 + 5)
 FACE = torch.full((8, 3, 128, 128), 0.4)
+
+
+def test_recipes_know_every_kind():
+    assert tuple(DAMAGES) == DAMAGE_NAMES
 
 
 @pytest.mark.parametrize("name", list(DAMAGES))

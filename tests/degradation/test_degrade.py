@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restore.degradation import degrade as module
-from restore.degradation.degrade import degrade
+from restore.degradation.degrade import degrade, each_on_one_thread, one_thread
 from restore.degradation.draws import Draws, draws_from
-from restore.degradation.recipe import Mixture, Recipe
-from restore.degradation.recipes import MIXTURES, RECIPES
-from restore.degradation.threads import each_on_one_thread
+from restore.degradation.recipe import MIXTURES, RECIPES, Mixture, Recipe
 from restore.errors import InputError
 
 NAMES = [*RECIPES, *MIXTURES]
@@ -134,6 +134,69 @@ def test_threads_change_nothing_but_the_time():
     for threads in (1, 2):  # a bad sample's error comes through
         with pytest.raises(RuntimeError, match="of the second"):
             each_on_one_thread(_fail_at_second, [1, 2, 3], threads)
+
+
+def test_overlapping_calls_give_torch_its_threads_back():
+    cpu = torch.device("cpu")
+    before = torch.get_num_threads()
+    first_is_in, first_may_go, second_is_in = (threading.Event() for _ in range(3))
+    seen = {}
+
+    def first():
+        torch.set_num_threads(3)
+        with one_thread(cpu) as threads:
+            first_is_in.set()
+            assert first_may_go.wait(20)
+            seen["first"] = threads, torch.get_num_threads()
+        seen["first after"] = torch.get_num_threads()
+
+    def second():  # new to torch: it would take the 1 of the first for what the user wants
+        with one_thread(cpu) as threads:
+            second_is_in.set()
+            one.join(20)
+            seen["second"] = threads, torch.get_num_threads()
+            with one_thread(cpu) as within:
+                assert within == 1
+            assert torch.get_num_threads() == 1
+        seen["second after"] = torch.get_num_threads()
+
+    def later():
+        seen["later"] = torch.get_num_threads()
+
+    one, two, three = (threading.Thread(target=f) for f in (first, second, later))
+    try:
+        one.start()
+        assert first_is_in.wait(20)
+        two.start()
+        assert second_is_in.wait(20)
+        first_may_go.set()
+        two.join(20)
+        three.start()
+        three.join(20)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {
+        "first": (3, 1), "first after": 3, "second": (3, 1), "second after": 3, "later": 3,
+    }  # fmt: skip
+
+
+def test_calls_of_several_threads_make_what_single_ones_make():
+    gt = faces(6)
+    before = torch.get_num_threads()
+    alone = [degrade(gt, "restore_default", seeds=range(k, k + 6)) for k in range(4)]
+    try:
+        torch.set_num_threads(2)
+        with ThreadPoolExecutor(4) as pool:
+            many = list(
+                pool.map(lambda k: degrade(gt, "restore_default", seeds=range(k, k + 6)), range(4))
+            )
+        assert torch.get_num_threads() == 2
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(alone, many, strict=True):
+        assert torch.equal(one.lq, other.lq)
 
 
 def _fail_at_second(item):

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from restore.degradation import jpeg as jpeg_module
-from restore.degradation.canvas import Canvas, full_canvas
 from restore.degradation.jpeg import _code_planes, jpeg, quantisation_tables
+from restore.degradation.resize import Canvas, full_canvas
 
 QUALITIES = (10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 98, 100)
 
@@ -30,7 +30,7 @@ def picture(h, w, seed=0):
 
 def libjpeg(image, quality, chroma):
     file = io.BytesIO()
-    subsampling = {"444": 0, "420": 2}[chroma]
+    subsampling = {"444": 0, "422": 1, "420": 2}[chroma]
     Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=subsampling)
     return np.asarray(Image.open(file).convert("RGB")).astype(np.float64), file
 
@@ -50,7 +50,7 @@ def test_tables_are_libjpegs(quality):
     np.testing.assert_array_equal(made[1], np.array(tables[1]))
 
 
-@pytest.mark.parametrize("chroma", ["444", "420"])
+@pytest.mark.parametrize("chroma", ["444", "422", "420"])
 def test_pixels_are_libjpegs(chroma, capsys):
     lines = []
     for quality in QUALITIES:
@@ -140,5 +140,5 @@ def test_the_differentiable_one_is_close_and_has_true_gradients(chroma):
 
 
 def test_unknown_chroma_is_refused():
-    with pytest.raises(ValueError, match="422"):
-        jpeg(full_canvas(torch.zeros(1, 3, 8, 8)), np.array([50]), "422")
+    with pytest.raises(ValueError, match="411"):
+        jpeg(full_canvas(torch.zeros(1, 3, 8, 8)), np.array([50]), "411")

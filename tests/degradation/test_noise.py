@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from restore.degradation.canvas import Canvas, full_canvas
 from restore.degradation.draws import normal_fields
-from restore.degradation.noise import add_film_grain, add_gaussian_noise, add_poisson_noise
+from restore.degradation.noise import (
+    add_film_grain,
+    add_gaussian_noise,
+    add_poisson_noise,
+    luma,
+)
+from restore.degradation.resize import Canvas, full_canvas
 
 MID = torch.full((3, 3, 128, 128), 0.5)
 SEEDS = np.array([11, 12, 13])
@@ -29,6 +34,17 @@ def test_gaussian_moments_and_gray():
     z = channels[0] / channels[0].std()
     assert float((z**3).mean().abs()) < 0.1
     assert float((z**4).mean()) == pytest.approx(3, abs=0.2)
+
+
+def test_chroma_noise_keeps_the_luma():
+    chroma, gray = np.array([True, True, False]), np.array([False, True, False])
+    sigma = np.full(3, 20.0)
+    noise = add_gaussian_noise(full_canvas(MID), sigma, gray, SEEDS, chroma).pixels - MID
+    assert float(luma(noise[:1]).abs().max()) < 1e-6
+    assert float(noise[0].std()) * 255 > 12
+    assert torch.equal(noise[1, 0], noise[1, 1])
+    plain = add_gaussian_noise(full_canvas(MID), sigma, gray, SEEDS).pixels - MID
+    assert torch.equal(noise[2], plain[2])
 
 
 def test_poisson_variance_follows_brightness():

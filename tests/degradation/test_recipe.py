@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from restore.degradation.recipe import Mixture, Recipe, Stage, recipe_from_options
-from restore.degradation.recipes import MIXTURES, RECIPES, find_recipe
+from restore.degradation.recipe import (
+    MIXTURES,
+    RECIPES,
+    Mixture,
+    Recipe,
+    Stage,
+    find_recipe,
+    recipe_from_options,
+)
 from restore.errors import InputError, OptionError
 
 BAD = {
@@ -14,12 +21,20 @@ BAD = {
     "kernel_list": [("iso", "box"), (), "iso"],
     "kernel_prob": [(1.0,), (0.0, 0.0), (-1.0, 2.0)],
     "downsample_range": [(0.0, 8.0), (8.0, 1.0)],
-    "downsample_modes": [("nearest",)],
+    "downsample_modes": [("box",)],
     "resize_prob": [(1.0, 1.0), (0.0, 0.0, 0.0)],
     "resize_base": [0.0, -1.0, "x"],
     "noise_range": [(-1.0, 20.0), (0.0, 256.0), (3.0, 1.0)],
     "jpeg_range": [(0.0, 50.0), (60.0, 101.0), (90.0, 30.0)],
-    "jpeg_chroma": ["422", 420],
+    "jpeg_chroma": ["411", 420, (), ("420", "4:4:4")],
+    "sharpen_range": [(-1.0, 1.0), (0.0, 21.0)],
+    "mosaic_range": [(0.0, 3.0)],
+    "palette_range": [(1.0, 8.0)],
+    "video_prob": [2.0],
+    "blotch_range": [(0.0, 200.0)],
+    "caption_range": [(0.0, 0.1)],
+    "cut_range": [(0.1, 0.6)],
+    "occluder_prob": [-1.0],
     "jpeg_prob": [1.5, -0.1, "yes", True, float("nan")],
     "gray_prob": [2.0],
     "damage_prob": [-1.0],
@@ -88,6 +103,7 @@ def test_mixtures_refuse_nonsense():
 def test_names():
     issue = {"gfpgan", "codeformer_stage2", "codeformer_stage3", "difface", "old_photo"}
     issue |= {"realesrgan_second_order", "light", "none", "mild", "heavy", "restore_default"}
+    issue |= {"small_sharp", "screenshot", "newspaper"}
     assert issue <= {*RECIPES, *MIXTURES}
     assert sum(MIXTURES["restore_default"].probs) == pytest.approx(1)
     assert all(r.reference_size == 512 for r in MIXTURES["restore_default"].recipes)

@@ -8,10 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from restore.degradation.canvas import Canvas, full_canvas
-from restore.degradation.resize import resize_each, resize_matrix
+from restore.degradation.resize import Canvas, full_canvas, resize_each, resize_matrix
 
-CV2 = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
+CV2 = {
+    "nearest": cv2.INTER_NEAREST,
+    "bilinear": cv2.INTER_LINEAR,
+    "bicubic": cv2.INTER_CUBIC,
+    "lanczos": cv2.INTER_LANCZOS4,
+    "area": cv2.INTER_AREA,
+}
 SIZES = [
     ((64, 64), (16, 16)),
     ((64, 48), (37, 21)),
@@ -47,7 +52,7 @@ def test_unlike_sizes_and_modes_in_one_canvas():
     g = torch.Generator().manual_seed(0)
     plane = torch.rand(3, 3, 40, 50, generator=g)
     sources, targets = ((40, 30), (22, 50), (40, 50)), ((13, 60), (22, 50), (35, 10))
-    modes = ("bilinear", "area", "bicubic")
+    modes = ("bilinear", "area", "lanczos")
     made = resize_each(Canvas(plane, sources), targets, modes)
     assert made.pixels.shape[-2:] == (35, 60)
     for i, (h, w) in enumerate(sources):
@@ -72,4 +77,4 @@ def test_gradient(mode):
 
 def test_unknown_modes_are_refused():
     with pytest.raises(ValueError, match="lanczos"):
-        resize_matrix("lanczos", 4, 2)
+        resize_matrix("box", 4, 2)

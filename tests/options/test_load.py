@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from restore.config.degradation_options import DegradationOptions, StageOptions
-from restore.degradation.recipe import Recipe, Stage, recipe_from_options
-from restore.degradation.recipes import RECIPES
+from restore.degradation.recipe import RECIPES, Stage
 from restore.errors import OptionError
 from restore.options.data import FaceDatasetOptions, PairedDatasetOptions
+from restore.options.degradation import Recipe
 from restore.options.networks import GFPGANOptions, MobileRestorerOptions, PluginNetworkOptions
 from restore.options.schema import Options, dump_options, load_options, parse_options
 from tests.config.gfpgan_files import FULL, SIMPLE
@@ -54,13 +53,13 @@ def test_gfpgans_simple_file(caplog):
 
 
 def test_gfpgans_degradation_is_our_recipe():
-    keys = parse_options(SIMPLE).degradation_of("train").recipe_keys()
-    assert recipe_from_options(keys) == RECIPES["gfpgan"]
+    recipe = parse_options(SIMPLE).degradation_of("train").as_recipe()
+    assert recipe == RECIPES["gfpgan"]
     colourless = SIMPLE.replace("color_jitter_prob: 0.3", "color_jitter_prob: ~").replace(
         "color_jitter_pt_prob: 0.3", "color_jitter_pt_prob: ~\n    gt_gray: True"
     )
-    keys = parse_options(colourless).degradation_of("train").recipe_keys()
-    assert recipe_from_options(keys) == RECIPES["gfpgan_no_color"]
+    recipe = parse_options(colourless).degradation_of("train").as_recipe()
+    assert recipe == RECIPES["gfpgan_no_color"]
 
 
 def test_gfpgans_full_file():
@@ -180,17 +179,26 @@ def test_dataset_degradation_comes_before_the_common_one():
     assert options.degradation_of("train").recipe == "heavy"
 
 
-def test_degradation_keys_are_those_of_the_recipe():
-    keys = {f.name for f in dataclasses.fields(DegradationOptions)} - {"recipe"}
-    assert keys == {f.name for f in dataclasses.fields(Recipe)}
-    assert {f.name for f in dataclasses.fields(StageOptions)} == {
-        f.name for f in dataclasses.fields(Stage)
-    }
+def test_bad_degradations_are_told_with_their_place():
+    found = problems_of(
+        SMALL,
+        [
+            "degradation={second: {jpeg_range: [0, 50], sharpen_prob: 2}}",
+            "datasets:train:caption_range=[0, 0.1]",
+        ],
+    )
+    assert sorted(found) == [
+        "datasets.train.degradation.caption_range: found (0.0, 0.1), expected values in 0.005..0.5",
+        "degradation.second.jpeg_range: found (0.0, 50.0), expected values in 1..100",
+        "degradation.second.sharpen_prob: found 2.0, expected a probability in 0..1",
+    ]
+    found = problems_of(SMALL, ["degradation={kernel_list: [iso, box], sharpn_prob: 1}"])
+    assert found == ["degradation.sharpn_prob: unknown key; did you mean 'sharpen_prob'?"]
 
 
 def test_second_pass_reaches_the_recipe():
     options = parse_options(SMALL, ["degradation={second: {blur_prob: 0.5, blur_sigma: [1, 2]}}"])
-    recipe = recipe_from_options(options.degradation.recipe_keys())
+    recipe = options.degradation.as_recipe()
     assert recipe.second == Stage(blur_prob=0.5, blur_sigma=(1.0, 2.0))
 
 
@@ -267,8 +275,6 @@ def test_option_files_load(path):
         block = options.degradation_of(name)
         if block is None:
             assert isinstance(options.datasets[name], PairedDatasetOptions) or options.is_prior
-        elif block.recipe is None:
-            recipe_from_options(block.recipe_keys())
     assert parse_options(dump_options(options)) == options
 
 

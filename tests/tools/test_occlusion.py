@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from restore.config.model_header import read_header
+from restore.degradation.occluders import paint_occluder
 from restore.errors import CheckpointError, InputError
 from restore.geometry import ffhq_template
 from restore.networks.occlusion import CoverNetwork, folded
@@ -15,7 +16,6 @@ from restore.trust.occlusion import CoverDetector
 from tests.faces.nobody import nobody
 from tests.training.tiny import crops
 from tools.__main__ import main
-from tools.occluders import paint_occluder
 from tools.occlusion import (
     SQUARE,
     SQUARE_POINTS,

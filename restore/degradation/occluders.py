@@ -1,6 +1,12 @@
-"""Things before a face, painted: masks, hands, glasses, cloth, objects, and harmless rims."""
+"""Things before a face, painted: masks, hands, glasses, cloth, objects, and what hides none of it.
+
+The pictures are rough on purpose and varied: colours, patches of other photos, stripes, shades. A
+network that learns them must learn what a face looks like where nothing lies before it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
@@ -10,8 +16,22 @@ Image = NDArray[np.uint8]
 Mask = NDArray[np.float32]
 
 
+COVERS = {"lenses": 0.2, "mask": 0.2, "hand": 0.25, "blob": 0.2, "half": 0.15}
+"""What the occlusion network learns, and how often each is drawn."""
+
+OCCLUDERS = {
+    "lenses": 0.15, "mask": 0.1, "hand": 0.25, "blob": 0.1, "half": 0.05, "hat": 0.2,
+    "microphone": 0.15,
+}  # fmt: skip
+"""What the restorer learns to leave as it is."""
+
+
 def paint_occluder(
-    face: Image, points: NDArray[np.floating], others: Image, random: np.random.Generator
+    face: Image,
+    points: NDArray[np.floating],
+    others: Image,
+    random: np.random.Generator,
+    kinds: Mapping[str, float] = COVERS,
 ) -> tuple[Image, Mask]:
     """A face [s,s,3] RGB with something before it, and what that hides: float32 [s,s] in [0,1].
 
@@ -21,7 +41,7 @@ def paint_occluder(
     """
     image, mask = face.astype(np.float32), np.zeros(face.shape[:2], np.float32)
     for _ in range(1 + (random.random() < 0.25)):
-        shape, stuff = _shape(face, points, random)
+        shape, stuff = _shape(face, points, random, kinds)
         if random.random() < 1 / 6:
             image = _harmless(image, shape, points, random)
             continue
@@ -38,17 +58,20 @@ def paint_occluder(
 
 
 def _shape(
-    face: Image, points: NDArray[np.floating], random: np.random.Generator
+    face: Image,
+    points: NDArray[np.floating],
+    random: np.random.Generator,
+    kinds: Mapping[str, float],
 ) -> tuple[Mask, str]:
     """What the thing hides [s,s], and the kind of stuff it is mostly made of."""
-    kinds = {"lenses": 0.2, "mask": 0.2, "hand": 0.25, "blob": 0.2, "half": 0.15}
     kind = str(random.choice(list(kinds), p=list(kinds.values())))
     shape = np.zeros(face.shape[:2], np.float32)
     painters = {
         "lenses": _lenses, "mask": _mask, "hand": _hand, "blob": _blob, "half": _half,
+        "hat": _hat, "microphone": _microphone,
     }  # fmt: skip
     painters[kind](shape, np.asarray(points, np.float64), random)
-    return shape, {"lenses": "dark", "hand": "skin"}.get(kind, "any")
+    return shape, {"lenses": "dark", "microphone": "dark", "hand": "skin"}.get(kind, "any")
 
 
 def _lenses(shape: Mask, points: NDArray[np.float64], random: np.random.Generator) -> None:
@@ -141,6 +164,30 @@ def _half(shape: Mask, points: NDArray[np.float64], random: np.random.Generator)
     wave = random.normal(0, 0.12) * eyes * np.sin(along / eyes * random.uniform(1, 5))
     bend = random.normal(0, 0.3) * along**2 / (2 * eyes)
     shape[:] = np.clip(beyond + wave + bend + 0.5, 0, 1)
+
+
+def _hat(shape: Mask, points: NDArray[np.float64], random: np.random.Generator) -> None:
+    """A brim over the brow and a crown above it."""
+    eyes = float(np.hypot(*(points[1] - points[0])))
+    brow = _moved(points[:2].mean(0), 0, -eyes * random.uniform(0.25, 0.75))
+    half = eyes * random.uniform(0.85, 1.3)
+    tilt = random.normal(0, 6)
+    crown = [(-half, 0), (-half * random.uniform(0.7, 1), -2.2 * eyes)]
+    crown += [(half * random.uniform(0.7, 1), -2.2 * eyes), (half, 0)]
+    _polygon(shape, brow + np.array(crown))
+    brim = (round(half * random.uniform(1.0, 1.7)), max(2, round(eyes * random.uniform(0.05, 0.3))))
+    cv2.ellipse(shape, _at(brow), brim, tilt, 0, 360, 1.0, -1, cv2.LINE_AA)
+
+
+def _microphone(shape: Mask, points: NDArray[np.float64], random: np.random.Generator) -> None:
+    """A round head before mouth or chin, its stem going down out of the picture."""
+    eyes = float(np.hypot(*(points[1] - points[0])))
+    radius = eyes * random.uniform(0.16, 0.35)
+    down = radius + eyes * random.uniform(-0.1, 0.35)
+    head = _moved(points[3:].mean(0), random.normal(0, 0.3) * eyes, down)
+    cv2.circle(shape, _at(head), max(2, round(radius)), 1.0, -1, cv2.LINE_AA)
+    end = _moved(head, random.normal(0, 1.2) * eyes, 4 * eyes)
+    _line(shape, head, end, max(2, round(radius * random.uniform(0.5, 1.2))))
 
 
 def _fill(

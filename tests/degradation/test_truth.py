@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from restore.degradation.truth import DegradationTruth
-from restore.degradation.units import DEGRADATION_NAMES, target_to_units
+from restore.degradation.truth import DEGRADATION_NAMES, DegradationTruth, target_to_units
 
 TRUTH = DegradationTruth(
     blur_sigma=torch.tensor([0.5, 10.0]),
@@ -50,5 +49,5 @@ def test_some_samples_and_another_device():
 
 
 def test_units_load_no_torch():
-    code = "import sys, restore.degradation.units; assert 'torch' not in sys.modules"
+    code = "import sys, restore.degradation.truth; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
