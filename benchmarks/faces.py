@@ -14,9 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restore.checkpoints.download import locate_model
 from restore.checkpoints.load import load_network
-from restore.checkpoints.models_table import MODELS
+from restore.checkpoints.named_models import MODELS, locate_model
 from restore.config.model_header import FORMAT, read_header
 from restore.data.frame import to_ffhq_frame
 from restore.data.stores import Store, open_store

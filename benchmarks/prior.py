@@ -306,15 +306,9 @@ def onnx_session(
     heads: PriorHeads | None = None,
 ) -> tuple[Callable[[dict[str, np.ndarray]], np.ndarray], dict[str, np.ndarray]]:
     """A function that paints through onnxruntime, and what to feed it: codes [n,k,w_dim]."""
-    import onnxruntime
+    from restore.config.onnx_session import open_session
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(
-        prior_model(generator, size, heads).SerializeToString(),
-        options,
-        providers=["CPUExecutionProvider"],
-    )
+    session = open_session(prior_model(generator, size, heads).SerializeToString(), threads)
     feed = {"w_plus": w_plus.numpy(), "fidelity": np.ones(len(w_plus), np.float32)}
     return lambda fed: session.run(None, fed)[0], feed
 

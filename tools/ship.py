@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from restore.checkpoints.architectures import header_of
 from restore.checkpoints.model_file import load_model_file, save_model_file
-from restore.checkpoints.prior_card import PRIOR_LICENCE
+from restore.checkpoints.named_models import locate_model
+from restore.checkpoints.public_wheels import PRIOR_LICENCE
+from restore.checkpoints.weights_file import read_tensors
 from restore.config.model_header import read_header
 from restore.errors import CheckpointError
 from restore.networks.prior_restorer import PriorRestorer
-
-TEMPLATE = {"name": "ffhq512", "zoom": 1.0, "centre": [256, 256]}
 
 _CARD = """# The default restorer
 
@@ -40,21 +42,38 @@ def ship(
 ) -> dict[str, Any]:
     """Write a default restorer with its card; returns the header.
 
-    `arguments`: of `build_mobile_restorer`; `training`: one line, data and images seen.
+    `arguments`: of `build_mobile_restorer`; `training`: one line, data and images seen. What the
+    decoder has in common with the packaged prior stays in that file, which is copied beside `path`
+    unless it is there; a restorer on another prior is written whole.
     """
+    path = Path(path)
     crop_size = int(arguments.get("crop_size", 512))
     header = {
-        "architecture": "mobile_restorer",
-        "arguments": dict(arguments),
-        "crop_size": crop_size,
-        "template": TEMPLATE,
-        "range": "-1..1",
+        **header_of("mobile_restorer", {**arguments, "crop_size": crop_size}),
         "licence": f"research and personal use; prior: {PRIOR_LICENCE}",
         "card": _CARD.format(size=crop_size, training=training),
         "training_options_sha256": options_sha256,
     }
-    save_model_file(path, network, header, dtype)
+    prior = _prior_of(network, path, dtype)
+    save_model_file(path, network, header, dtype, prior)
     return header
+
+
+def _prior_of(network: PriorRestorer, path: Path, dtype: torch.dtype) -> Path | None:
+    """The packaged prior's file beside `path`, where the decoder was made from it."""
+    packaged = locate_model("default-prior")
+    tensors = read_tensors(packaged)
+    own = network.decoder.state_dict()
+    frozen = [name for name in tensors if name not in ESTIMATED]
+    if not all(name in own and torch.equal(own[name].to(dtype), tensors[name]) for name in frozen):
+        return None
+    beside = path.with_name(packaged.name)
+    if not beside.exists():
+        shutil.copyfile(packaged, beside)
+    return beside
+
+
+ESTIMATED = ("w_mean",)  # a statistic of the prior, from other codes a little different
 
 
 def ship_file(source: str | Path, path: str | Path, training: str) -> dict[str, Any]:

@@ -11,13 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from restore.checkpoints.architectures import build_network
-from restore.checkpoints.detect import CONSTANT_BUFFERS, Detection, detect, weights_only
-from restore.checkpoints.download import locate_model
-from restore.checkpoints.key_map import fold
+from restore.checkpoints.architectures import (
+    CONSTANT_BUFFERS,
+    build_network,
+    detect,
+    weights_only,
+)
+from restore.checkpoints.layouts import Detection, fold
 from restore.checkpoints.model_file import load_model_file
-from restore.checkpoints.models_table import MODELS, find_model
-from restore.checkpoints.read import read_state_dict, sniff
+from restore.checkpoints.named_models import MODELS, find_model, locate_model
+from restore.checkpoints.weights_file import read_state_dict, sniff
 from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError, DeviceError
 from restore.networks.stylegan2 import StyleGAN2Generator
@@ -34,19 +37,17 @@ def load_network(
 ) -> nn.Module:
     """Load a restorer, generator or discriminator; float32, eval mode, on `device`.
 
-    `path_or_name`: a file, or a name of `models_table.py` ("default", "default-prior", ...). Names
-    are looked up on this machine only; `restore download NAME` fetches. `key` picks a wrapper
+    `path_or_name`: a file, or a name of `named_models.MODELS` ("default", ...). Names are looked
+    up on this machine only; `restore download NAME` fetches. `key` picks a wrapper
     inside the file. `resample` ("fir", "bilinear") settles the dialect of equalised GFPGAN and
     BasicSR files, whose tensors do not tell it. What else no tensor tells is logged, and kept in
     the network's `detection` attribute. Raises `CheckpointError` or `DeviceError`.
     """
     target = _device(device)
     path = Path(path_or_name)
-    part = None
     if str(path_or_name) in MODELS and not path.is_file():
         entry = find_model(str(path_or_name))
         path = locate_model(str(path_or_name))
-        part = entry.part
         resample = resample or entry.config.get("resample")
     elif not path.exists() and path.suffix == "" and path.parent == Path():
         find_model(str(path_or_name))  # raises with the list of names
@@ -58,8 +59,6 @@ def load_network(
     else:
         state = read_state_dict(path, key)
         network = network_from_state(state.tensors, resample or _hint(path), path.name)
-    if part is not None:
-        network = getattr(network, part)
     return network.to(target).eval()
 
 
@@ -68,6 +67,8 @@ def network_from_state(
 ) -> nn.Module:
     """A state dict of any known layout -> the network on the CPU, in eval mode."""
     weights = weights_only(tensors)
+    if not any(bool(t.any()) for t in weights.values() if not t.is_meta):
+        raise CheckpointError(f"{source} holds nothing but zeros, no trained network")
     detection = detect({name: tuple(t.shape) for name, t in weights.items()}, resample)
     taps = _stored_taps(tensors)
     if taps is not None and detection.architecture == "stylegan2":

@@ -10,11 +10,15 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
-from restore.checkpoints.architectures import ARCHITECTURES, build_network
-from restore.config.model_header import FORMAT, read_header
+from restore.checkpoints.architectures import build_network, row_of
+from restore.checkpoints.weights_file import read_tensors, write_tensors
+from restore.config.graph_layout import check_prior, refuse_zeros
+from restore.config.model_header import FORMAT, file_sha256, read_header
 from restore.errors import CheckpointError
 
+DECODER = "decoder."
 REQUIRED = ("architecture", "arguments")
 
 
@@ -23,20 +27,29 @@ def save_model_file(
     module: nn.Module,
     header: Mapping[str, Any],
     dtype: torch.dtype = torch.float16,
+    prior: Path | None = None,
 ) -> None:
     """Write `module` to `path` atomically.
+
+    `prior`: a model file in the same folder, that of the module's `decoder`: what it has with the
+    same bits is left out and stays there; the header names it with its SHA-256.
 
     `header`: `architecture` (a name in `ARCHITECTURES`) and `arguments` (JSON table), further
     `crop_size`, `template`, `range`, `licence`, `card`, `training_options_sha256` as the model has
     them; values that are no strings are written as JSON. Floating tensors are stored in `dtype`.
     """
-    from safetensors.torch import save_file
-
     missing = [key for key in REQUIRED if key not in header]
     if missing:
         raise CheckpointError(f"A model file's header needs {', '.join(missing)}")
-    if header["architecture"] not in ARCHITECTURES:
-        raise CheckpointError(f"Unknown architecture {header['architecture']!r}")
+    row_of(header["architecture"])
+    path = Path(path)
+    header = dict(header)
+    shared: dict[str, torch.Tensor] = {}
+    if prior is not None:
+        named = {"file": prior.name, "sha256": file_sha256(prior), "prefix": DECODER}
+        header["prior"] = named
+        check_prior(path, named)
+        shared = {f"{DECODER}{name}": tensor for name, tensor in read_tensors(prior).items()}
     metadata = {"format": FORMAT}
     for key, value in header.items():
         if key in ("format", "tensors"):
@@ -50,21 +63,19 @@ def save_model_file(
             if not torch.equal(narrowed.isfinite(), stored.isfinite()):
                 raise CheckpointError(f"{name} overflows {dtype}; store this model in float32")
             stored = narrowed
-        tensors[name] = stored.clone(memory_format=torch.contiguous_format)
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file(tensors, part, metadata=metadata)
-        part.chmod(0o644)  # safetensors leaves 0600; a packaged model is for every user
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        if name in shared and _same(stored, shared[name]):
+            continue
+        tensors[name] = stored
+    write_tensors(path, tensors, metadata)
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.dtype == b.dtype and torch.equal(a, b)
 
 
 def load_model_file(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> nn.Module:
     """Build the network that a model file describes and fill it, float32, in eval mode."""
-    from safetensors.torch import load_file
-
+    path = Path(path)
     header = read_header(path)
     if header.get("format") != FORMAT:
         raise CheckpointError(
@@ -74,10 +85,43 @@ def load_model_file(path: str | os.PathLike[str], device: str | torch.device = "
     missing = [key for key in REQUIRED if key not in header]
     if missing:
         raise CheckpointError(f"{path}: its header lacks {', '.join(missing)}")
-    network = build_network(header["architecture"], header["arguments"])
-    tensors = load_file(path)
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} does not fill the network it names: {error}") from error
+    tensors = read_tensors(path)
+    with _Budget(sum(tensor.numel() for tensor in tensors.values())):
+        network = build_network(header["architecture"], header["arguments"])
+    _check_shapes(path, network, tensors)
+    refuse_zeros(path)
+    network.load_state_dict(tensors)
     return network.to(device).eval()
+
+
+class _Budget(TorchFunctionMode):
+    """Stops the building of a network that is far larger than the file that is to fill it."""
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__()
+        self.left = 16 * numbers + 2**26  # initialisation computes each weight a few times
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.left -= result.numel()
+            if self.left < 0:
+                raise ValueError("they ask for a network far larger than the file")
+        return result
+
+
+def _check_shapes(path: Path, network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    problems = [f"{name} is missing" for name in expected if name not in found]
+    problems += [f"{name} is not in the network" for name in found if name not in expected]
+    problems += [
+        f"{name} is {found[name]}, expected {shape}"
+        for name, shape in expected.items()
+        if found.get(name, shape) != shape
+    ]
+    if problems:
+        more = f"; and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise CheckpointError(
+            f"{path} does not fill the network it names: {'; '.join(problems[:4])}{more}"
+        )

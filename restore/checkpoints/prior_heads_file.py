@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from restore.checkpoints.download import WEIGHTS
 from restore.checkpoints.model_file import load_model_file, save_model_file
-from restore.checkpoints.prior_card import PRIOR_LICENCE
+from restore.checkpoints.named_models import WEIGHTS
+from restore.checkpoints.public_wheels import PRIOR_LICENCE
 from restore.config.model_header import read_header
 
 if TYPE_CHECKING:

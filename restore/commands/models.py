@@ -16,8 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List the models that have a name, or show a file."""
-    from restore.checkpoints.download import locate_model
-    from restore.checkpoints.models_table import MODELS
+    from restore.checkpoints.named_models import MODELS, locate_model
     from restore.errors import CheckpointError
 
     if arguments.file is not None:
@@ -52,8 +51,7 @@ def run_download(arguments: argparse.Namespace) -> int:
     """Fetch named models, verified, to the cache."""
     from tqdm import tqdm
 
-    from restore.checkpoints.download import download_model
-    from restore.checkpoints.models_table import find_model
+    from restore.checkpoints.named_models import download_model, find_model
 
     for name in arguments.name:
         say(f"restore: licence of {name}: {find_model(name).licence}")

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from restore.data.stores import Store
-from restore.errors import InputError
+from restore.errors import CheckpointError, InputError
 from restore.geometry import ffhq_template
 
 PARTS = ("left_eye", "right_eye", "mouth")
@@ -145,11 +145,11 @@ def read_component_file(
     GFPGAN takes the place in its list instead, which any filtered list silently shifts; here keys
     that are not numbers, or that the file does not have, are refused.
     """
-    import torch
+    from restore.checkpoints.weights_file import read_torch
 
     try:
-        entries = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises what its readers raise
+        entries = read_torch(Path(path))
+    except CheckpointError as error:
         raise InputError(f"{path} cannot be read as a component file: {error}") from error
     boxes = {}
     for key in keys:

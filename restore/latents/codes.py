@@ -10,13 +10,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from restore.checkpoints.weights_file import read_tensors, write_tensors
 from restore.config.model_header import read_header
 from restore.errors import CheckpointError, InputError
-from restore.images.files_write import write_atomically
 from restore.latents.spaces import Generator, check_styles, style_layers, to_w_plus
 from restore.networks.mobile_stylegan import MobileStyleGAN
 
@@ -160,12 +159,13 @@ def paint_faces(generator: Generator, w_plus: Tensor, size: int, half: bool = Fa
 
 def save_codes(path: str | os.PathLike[str], codes: Codes, names: Sequence[str] = ()) -> None:
     """Write codes (float32) atomically; `names` of the faces go into the header."""
+
     tensors = {"w_plus": codes.w_plus}
     tensors |= {f"style.{i:02d}": s for i, s in enumerate(codes.styles or ())}
     tensors |= {f"noise.{name}": value for name, value in codes.noise.items()}
-    plain = {k: v.detach().float().cpu().contiguous().clone() for k, v in tensors.items()}
+    plain = {k: v.detach().float() for k, v in tensors.items()}
     header = {"format": FORMAT, "names": json.dumps(list(names))}
-    write_atomically(Path(path), save(plain, header))
+    write_tensors(path, plain, header)
 
 
 def load_codes(path: str | os.PathLike[str], generator: Generator) -> Codes:
@@ -179,7 +179,7 @@ def load_codes(path: str | os.PathLike[str], generator: Generator) -> Codes:
     found = read_header(path).get("format")
     if found != FORMAT:
         raise CheckpointError(f"{path} is of format {found!r}; expected {FORMAT!r}, from `invert`")
-    tensors = load_file(path)
+    tensors = read_tensors(path)
     w_plus = tensors["w_plus"]
     expected = (generator.num_styles, generator.w_dim)
     if w_plus.ndim != 3 or tuple(w_plus.shape[1:]) != expected:

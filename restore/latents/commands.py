@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
+from restore.checkpoints.weights_file import read_tensors, write_tensors
 from restore.errors import CheckpointError, InputError, MissingExtraError
 from restore.images.contact_sheet import grid_sheet
-from restore.images.files_write import write_atomically, write_photo
+from restore.images.files_write import write_photo
 from restore.latents import cross, film, imagine
 from restore.latents.arguments import FACE, say
 from restore.latents.codes import (
@@ -435,7 +435,7 @@ def _gene_energies(arguments: Namespace, generator: Generator) -> Tensor:
     """What the map of genes is made from: of its file, or measured on the generator (and kept)."""
     path = arguments.genes
     if path is not None and path.is_file():
-        tensors = load_file(path)
+        tensors = read_tensors(path)
         if "energies" not in tensors:
             raise InputError(f"{path} holds no map of genes; name another file")
         return tensors["energies"]
@@ -443,7 +443,7 @@ def _gene_energies(arguments: Namespace, generator: Generator) -> Tensor:
     size = min(max(64, generator.out_size // 8), generator.out_size)
     energies = region_energies(generator, w, size, probes=2, show_progress=not arguments.quiet)
     if path is not None:
-        write_atomically(path, save({"energies": energies.contiguous()}))
+        write_tensors(path, {"energies": energies}, {})
     return energies
 
 

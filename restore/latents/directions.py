@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
+from restore.checkpoints.weights_file import read_tensors, write_tensors
 from restore.config.model_header import read_header
 from restore.errors import CheckpointError, InputError
 from restore.faces.detect import load_detector
 from restore.images.contact_sheet import grid_sheet
-from restore.images.files_write import write_atomically
 from restore.latents.codes import Codes, paint, paint_faces
 from restore.latents.face_regions import StyleChannel, move_channels
 from restore.latents.generate import to_uint8
@@ -153,7 +152,7 @@ def save_directions(path: str | os.PathLike[str], found: DirectionSet) -> None:
         described.append({**entry, "unit": direction.unit, "card": card})
     about = json.dumps(described)
     metadata = {"format": DIRECTIONS_FORMAT, "directions": about, "card": found.card}
-    write_atomically(Path(path), save(tensors, metadata))
+    write_tensors(path, tensors, metadata)
 
 
 def load_directions(path: str | os.PathLike[str] | None = None) -> DirectionSet:
@@ -169,7 +168,7 @@ def load_directions(path: str | os.PathLike[str] | None = None) -> DirectionSet:
             f"{path} holds no directions: its format is {header.get('format')!r}, expected "
             f"{DIRECTIONS_FORMAT!r}"
         )
-    tensors = load_file(path)
+    tensors = read_tensors(path)
     try:
         w_mean = tensors["w_mean"].float()
         directions = tuple(

@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restore.checkpoints.download import locate_model
 from restore.checkpoints.load import load_network
-from restore.checkpoints.models_table import MODELS
-from restore.checkpoints.read import sniff
+from restore.checkpoints.named_models import MODELS, locate_model
+from restore.checkpoints.weights_file import sniff
 from restore.config.model_header import read_header
 from restore.errors import CheckpointError, InputError
 from restore.faces.align import align_face, warp

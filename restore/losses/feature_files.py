@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from restore.checkpoints.weights_file import read_state_dict
 from restore.errors import CheckpointError, MissingExtraError
 from restore.networks.facemesh import FaceMesh
 from restore.networks.identity import GrayArcFace18, IrArcFace, MobileFaceNet
@@ -72,30 +71,9 @@ def load_lpips_heads(backbone: str = "squeeze", path: str | Path | None = None) 
         if spec is None or not spec.submodule_search_locations:
             raise MissingExtraError("lpips", "train", "the linear heads of LPIPS")
         path = Path(spec.submodule_search_locations[0]) / "weights" / "v0.1" / f"{backbone}.pth"
-    state = read_weights(Path(path))
+    state = read_state_dict(path).tensors
     keys = sorted(state, key=lambda k: int("".join(c for c in k.split(".")[0] if c.isdigit())))
     return [state[k].flatten().float() for k in keys]
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors` or `.pth` file, without wrappers and `module.` prefixes."""
-    if not path.is_file():
-        raise CheckpointError(f"no weights file at {path}; give the path of an existing one")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"{path} cannot be read as weights ({type(error).__name__}: {error}); "
-            "expected a .safetensors file or a .pth of plain tensors"
-        ) from error
-    for wrapper in ("params_ema", "params", "state_dict"):
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-    if not isinstance(state, Mapping):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}, expected a state dict")
-    return {k.removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
 
 
 def freeze(network: nn.Module) -> nn.Module:
@@ -104,7 +82,7 @@ def freeze(network: nn.Module) -> nn.Module:
 
 
 def _build(path: Path, kinds: Mapping[str, tuple[str, Any]]) -> nn.Module:
-    state = read_weights(path)
+    state = read_state_dict(path).tensors
     for kind, (mark, build) in kinds.items():
         if mark in state:
             try:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from restore.checkpoints.weights_file import read_tensors, write_tensors
+from restore.config.model_header import read_header
 from restore.errors import CheckpointError, InputError
 from restore.metrics.paired import to_luma
 
@@ -146,23 +145,21 @@ def save_niqe(statistics: NiqeStatistics, path: str | Path) -> None:
         "block": str(statistics.block),
         "source": statistics.source,
     }
-    save_file(tensors, path, metadata=header)
+    write_tensors(path, tensors, header)
 
 
 def load_niqe(path: str | Path) -> NiqeStatistics:
     """Statistics that `save_niqe` wrote; raises `CheckpointError` for anything else."""
-    try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            if header.get("format") != "restore-niqe/1":
-                raise CheckpointError(
-                    f"{path} has header {json.dumps(header)[:80]}, expected NIQE statistics; "
-                    "make them with: python -m benchmarks quality --fit-niqe FOLDER --niqe FILE"
-                )
-            mean, covariance = file.get_tensor("mean"), file.get_tensor("covariance")
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read as NIQE statistics: {error}") from error
-    return NiqeStatistics(mean, covariance, int(header["block"]), header["source"])
+    header = read_header(path)
+    if header.get("format") != "restore-niqe/1":
+        raise CheckpointError(
+            f"{path} is of format {header.get('format')!r}, expected NIQE statistics; "
+            "make them with: python -m benchmarks quality --fit-niqe FOLDER --niqe FILE"
+        )
+    tensors = read_tensors(path)
+    return NiqeStatistics(
+        tensors["mean"], tensors["covariance"], int(header["block"]), header["source"]
+    )
 
 
 def _block_features(

@@ -40,8 +40,7 @@ def examine(
         yaw = head_pose(face.landmarks).yaw
     except RestoreError:
         yaw = None
-    detector = packaged_cover_detector()
-    covered = None if detector is None else detector.covered(face.crop, template)
+    covered = packaged_cover_detector().covered(face.crop, template)
     return replace(face, yaw=yaw, covered=covered, quality=face_quality(crop, points))
 
 

@@ -399,7 +399,7 @@ def find_model_file(model: str | Path, offline: bool = True) -> Path:
 
     With `offline` nothing is fetched. Raises CheckpointError with what to do.
     """
-    from restore.checkpoints.download import download_model, locate_model
+    from restore.checkpoints.named_models import download_model, locate_model
 
     path = Path(model)
     if path.is_file():
@@ -414,9 +414,11 @@ def load_restorer(options: ModelOptions | None = None) -> Restorer:
     from restore.faces.detect import load_detector
     from restore.pipeline.canvas import load_upsampler
     from restore.runtime.select import load_runtime
+    from restore.trust.occlusion import packaged_cover_detector
 
     options = options or ModelOptions()
     path = find_model_file(options.model, options.offline)
+    packaged_cover_detector()  # a missing file is said now, not at the first face
     upsampler = None
     if options.bg_upsampler is not None:
         upsampler = load_upsampler(options.bg_upsampler, options.bg_tile, options.device)

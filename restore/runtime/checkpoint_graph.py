@@ -3,46 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from restore.checkpoints.architectures import ARCHITECTURES
+from restore.config.graph_layout import places_of_arrays, read_array, tensor_places
 from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError
-from restore.runtime.gfpgan_graph import build_gfpgan_graph
 from restore.runtime.graph import GraphBuilder
-from restore.runtime.mobile_graph import build_mobile_graph
 from restore.runtime.model_info import ModelInfo, model_info, read_model_info, row_of_file
 
 if TYPE_CHECKING:
     import onnx
 
-GRAPHS = {
-    "mobile_restorer": build_mobile_graph,
-    "gfpgan_clean": build_gfpgan_graph,
-    "gfpgan_v1": build_gfpgan_graph,
-}
-
 
 def build_graph(
     graph: GraphBuilder, architecture: str, arguments: Mapping[str, Any], text: str
 ) -> onnx.ModelProto:
-    """A restorer's graph: inputs `lq` and `fidelity`, outputs `image` and perhaps `degradation`.
+    """The graph that the architecture's row of the table makes.
 
-    Raises `CheckpointError` for an architecture that has no graph.
+    Of a restorer: inputs `lq` and `fidelity`, outputs `image` and perhaps `degradation`. Raises
+    `CheckpointError` for an architecture that has no graph.
     """
-    if architecture not in GRAPHS:
-        raise CheckpointError(
-            f"architecture {architecture!r} has no graph; these have: {', '.join(GRAPHS)}"
-        )
+    row = ARCHITECTURES.get(architecture)
+    if row is None or row.exporter is None:
+        known = ", ".join(name for name, row in ARCHITECTURES.items() if row.exporter)
+        raise CheckpointError(f"architecture {architecture!r} has no graph; these have: {known}")
     # What the name of an architecture fixes counts as an argument.
-    arguments = {**arguments, **ARCHITECTURES[architecture][2]}
-    size = arguments.get("crop_size") or arguments.get("out_size", 512)
+    arguments, text = {**arguments, **row.fixed}, f"{architecture}; {text}"
+    if row.crop_size is None:
+        made: onnx.ModelProto = row.function(row.exporter)(graph, arguments, text)
+        return made
     inputs = graph.native("lq"), graph.native("fidelity")
-    outputs = GRAPHS[architecture](graph, arguments, *inputs)
-    return graph.finish(size, outputs, f"{architecture}; {text}")
+    outputs = row.function(row.exporter)(graph, arguments, *inputs)
+    return graph.finish(arguments.get(row.crop_size, 512), outputs, text)
 
 
 def checkpoint_graph(path: Path, precision: str = "fp32") -> tuple[ModelInfo, onnx.ModelProto]:
@@ -52,37 +47,26 @@ def checkpoint_graph(path: Path, precision: str = "fp32") -> tuple[ModelInfo, on
     """
     text = f"weights of {path.name}, {precision}; made by restore export"
     if is_ours(path):
-        from safetensors import safe_open
-
-        info = read_model_info(path)
-        with safe_open(path, framework="np") as file:
-            graph = GraphBuilder(info.header["tensors"], path.name, file.get_tensor, precision)
-            name, arguments = info.header.get("architecture"), info.header.get("arguments", {})
-            return info, build_graph(graph, str(name), arguments, text)
+        info, places = read_model_info(path), tensor_places(path)
+        graph = GraphBuilder(places, path.name, partial(read_array, path), precision)
+        name, arguments = info.header.get("architecture"), info.header.get("arguments", {})
+        return info, build_graph(graph, str(name), arguments, text)
     network = load_restorer_checkpoint(path)
     detection = network.detection
     arrays = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    tensors = {
-        name: {"dtype": "F32", "shape": list(array.shape), "offset": 0}
-        for name, array in arrays.items()
-    }
-
-    def read(name: str) -> np.ndarray:
-        return arrays[name]
-
-    graph = GraphBuilder(tensors, path.name, read, precision)
+    graph = GraphBuilder(places_of_arrays(arrays), path.name, arrays.__getitem__, precision)
     info = model_info({"crop_size": network.decoder.out_size, **row_of_file(path)}, str(path))
     return info, build_graph(graph, detection.architecture, detection.arguments, text)
 
 
 def load_restorer_checkpoint(path: Path) -> Any:
-    """The network of a GFPGAN-family checkpoint, with what was detected in `detection`."""
+    """The restorer of a foreign checkpoint, with what was detected in `detection`."""
     from restore.checkpoints.load import load_network
 
     row = row_of_file(path)
     network = load_network(path, resample=row.get("resample"))
     detection = getattr(network, "detection", None)
-    if detection is None or detection.architecture not in GRAPHS:
+    if detection is None or ARCHITECTURES[detection.architecture].crop_size is None:
         found = "a model file of ours" if detection is None else detection.family
         raise CheckpointError(f"{path} is {found}; only GFPGAN-family restorers are imported")
     return network

@@ -8,23 +8,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from restore.checkpoints.models_table import MODELS
+from restore.checkpoints.architectures import header_of
+from restore.checkpoints.named_models import MODELS
+from restore.config.graph_layout import tensor_places
 from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError, InputError, OptionError
 from restore.runtime.checkpoint_graph import (
-    GRAPHS,
     build_graph,
     checkpoint_graph,
     is_ours,
     load_restorer_checkpoint,
 )
-from restore.runtime.cover_graph import build_cover_model
 from restore.runtime.export_check import TOLERANCE, check_graph, check_precision
 from restore.runtime.graph import OPSET, PRECISIONS, GraphBuilder
-from restore.runtime.identity_graph import build_identity_model
-
-# graphs of their own kinds: faces in, vectors or maps out
-SMALL_GRAPHS = {"identity_student": build_identity_model, "cover_network": build_cover_model}
 
 __all__ = ["check_graph", "check_precision", "export_model", "export_precision", "main"]
 
@@ -49,18 +45,9 @@ def export_model(
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{model} is no model file of ours (format {header.get('format')!r})")
     architecture, arguments = str(header.get("architecture")), header.get("arguments", {})
-    if architecture not in GRAPHS and architecture not in SMALL_GRAPHS:
-        known = ", ".join([*GRAPHS, *SMALL_GRAPHS])
-        raise CheckpointError(
-            f"{model}: architecture {architecture!r} has no graph; these have: {known}"
-        )
-    graph = GraphBuilder(header["tensors"], model.name)
+    graph = GraphBuilder(tensor_places(model), model.name)
     text = f"weights in {model.name}; made by restore export"
-    if architecture in SMALL_GRAPHS:
-        build = SMALL_GRAPHS[architecture]
-        proto = build(graph, arguments, f"{architecture}; {text}")
-    else:
-        proto = build_graph(graph, architecture, arguments, text)
+    proto = build_graph(graph, architecture, arguments, text)
     _write(proto.SerializeToString(), output)
     return output
 
@@ -112,11 +99,7 @@ def import_checkpoint(source: str | os.PathLike[str], output: Path) -> Path:
     rows = [entry for entry in MODELS.values() if entry.filename == path.name]
     detection = network.detection
     header = {
-        "architecture": detection.architecture,
-        "arguments": detection.arguments,
-        "crop_size": detection.arguments["out_size"],
-        "template": {"name": "ffhq512", "zoom": 1.0, "centre": [256, 256]},
-        "range": "-1..1",
+        **header_of(detection.architecture, detection.arguments),
         "licence": rows[0].licence if rows else "that of the checkpoint it was made from",
         "card": f"Imported from {path.name} ({detection.family}).",
     }
@@ -157,7 +140,7 @@ def _export_precision(model: Path, precision: str, output: Path | None, check: b
 
 
 def _find(model: str) -> Path:
-    from restore.checkpoints.download import locate_model
+    from restore.checkpoints.named_models import locate_model
 
     path = Path(model)
     return path if path.is_file() else locate_model(model)

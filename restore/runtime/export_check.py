@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from restore.config.model_header import FORMAT, read_header
+from restore.config.onnx_session import open_session
 from restore.errors import CheckpointError
+from restore.runtime.onnx_runtime import cpu_count
 
 TOLERANCE = 1e-3  # of the check, in the [-1,1] range of pixels
 SMALL_TOLERANCE = {"identity_student": 1e-4, "cover_network": 1e-3}
@@ -25,7 +26,7 @@ def check_graph(model: Path, graph: Path, seed: int = 0) -> dict[str, float]:
     architecture = read_header(model).get("architecture")
     if architecture in SMALL_TOLERANCE:
         return _check_small_graph(model, graph, SMALL_TOLERANCE[architecture], seed)
-    session = _session(graph)
+    session = open_session(graph, cpu_count())
     size = session.get_inputs()[0].shape[-1]
     lq = np.random.default_rng(seed).uniform(-1, 1, (2, 3, size, size)).astype(np.float32)
     found, expected = _both(session, model, lq)
@@ -46,7 +47,7 @@ def _check_small_graph(model: Path, graph: Path, tolerance: float, seed: int) ->
 
     from restore.checkpoints.load import load_network
 
-    session = _session(graph)
+    session = open_session(graph, cpu_count())
     (given,), (asked,) = session.get_inputs(), session.get_outputs()
     faces = np.random.default_rng(seed).uniform(-1, 1, (2, *given.shape[1:])).astype(np.float32)
     with torch.inference_mode():
@@ -63,7 +64,7 @@ def check_precision(model: Path, graph: Path, precision: str, seed: int = 0) -> 
     Two crops of coarse random patches, at fidelity 1 and 0.4; images clamped to [-1,1]. Raises
     `CheckpointError` below the least.
     """
-    session = _session(graph)
+    session = open_session(graph, cpu_count())
     size = session.get_inputs()[0].shape[-1]
     coarse = np.random.default_rng(seed).uniform(-1, 1, (2, 3, size // 8, size // 8))
     lq = coarse.repeat(8, 2).repeat(8, 3).astype(np.float32)
@@ -80,15 +81,6 @@ def image_psnr(image: np.ndarray, reference: np.ndarray) -> float:
     difference = np.clip(image, -1, 1) - np.clip(reference, -1, 1)
     error = float(np.square(difference, dtype=np.float64).mean())
     return float("inf") if error == 0 else 10 * float(np.log10(4 / error))
-
-
-def _session(graph: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # what it cannot fold at load, it says of every float16 node
-    path = os.fspath(graph.resolve())
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _both(

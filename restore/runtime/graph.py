@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from restore.config.graph_layout import LAYOUT_KEY, layout_sha256
+from restore.config.model_header import Place
 from restore.errors import CheckpointError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -24,9 +25,10 @@ ReadTensor = Callable[[str], np.ndarray]
 class GraphBuilder:
     """Collects nodes; values are known by their names.
 
-    `tensors`: the weights file's tensors as `read_header` gives them; `location`: its file name,
-    relative to the graph. Each tensor becomes one initialiser, however often it is used, and is
-    cast to float32 once where it is stored shorter; runtimes do that while they load.
+    `tensors`: where the model's tensors lie (`tensor_places`), in files beside the graph;
+    `location`: what the model is called in messages. Each tensor becomes one initialiser, however
+    often it is used, and is cast to float32 once where it is stored shorter; runtimes do that while
+    they load.
 
     With `read` (name -> float array) the weights lie in the graph itself, as `precision` says:
     "fp32"; "fp16", which computes in float16 as well, but for what needs the range (`wide`); or
@@ -36,7 +38,7 @@ class GraphBuilder:
 
     def __init__(
         self,
-        tensors: Mapping[str, Mapping[str, Any]],
+        tensors: Mapping[str, Place],
         location: str,
         read: ReadTensor | None = None,
         precision: str = "fp32",
@@ -94,9 +96,9 @@ class GraphBuilder:
             )
         tensor = proto(name=name, data_type=kinds[place["dtype"]], dims=shape)
         tensor.data_location = proto.EXTERNAL
-        for key in ("location", "offset", "length"):
-            value = self._location if key == "location" else str(place[key])
-            tensor.external_data.add(key=key, value=value)
+        told = {"location": place["file"], "offset": place["offset"], "length": place["length"]}
+        for key, value in told.items():
+            tensor.external_data.add(key=key, value=str(value))
         self._initialisers[name] = tensor
         return name, place["dtype"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.checkpoints.models_table import MODELS
+from restore.checkpoints.named_models import MODELS
 from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError
 from restore.geometry import ffhq_template
@@ -52,9 +52,14 @@ def model_info(header: Mapping[str, Any], source: str) -> ModelInfo:
     template = header.get("template", {"name": "ffhq512"})
     if not isinstance(template, Mapping) or template.get("name") != "ffhq512":
         raise CheckpointError(f"{source}: template {template!r} is unknown, expected ffhq512")
-    zoom, centre = float(template.get("zoom", 1.0)), template.get("centre", (256, 256))
-    points = ffhq_template(size, zoom, (float(centre[0]), float(centre[1])))
-    return ModelInfo(size, points, header)
+    try:
+        zoom = float(template.get("zoom", 1.0))
+        x, y = map(float, template.get("centre", (256, 256)))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{source}: template {template!r} is no frame: {error}") from error
+    if not zoom > 0:
+        raise CheckpointError(f"{source}: template {template!r} has no zoom above 0")
+    return ModelInfo(size, ffhq_template(size, zoom, (x, y)), header)
 
 
 def row_of_file(model: Path) -> dict[str, Any]:

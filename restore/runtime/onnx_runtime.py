@@ -29,7 +29,7 @@ class OnnxRuntime:
     def __init__(self, model: Path, graph: Path, threads: int | None = None) -> None:
         info = read_model_info(model)
         self.crop_size, self.template = info.crop_size, info.template
-        check_layout(graph, info.header["tensors"])
+        check_layout(model, graph)
         self._session = _session(graph, cpu_count() if threads is None else threads)
         self.supports_fidelity = "fidelity" in {i.name for i in self._session.get_inputs()}
         self._outputs = [o.name for o in self._session.get_outputs()]

@@ -37,7 +37,7 @@ class OpenvinoRuntime:
     ) -> None:
         """NAME.safetensors and NAME.onnx."""
         info = read_model_info(model)
-        check_layout(graph, info.header["tensors"])
+        check_layout(model, graph)
         self._load(info, graph, str(graph), threads, precision)
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from restore.config.graph_layout import places_of_arrays
 from restore.networks.mobile_stylegan import STYLES_OF_LEVEL, MobileStyleGAN, PriorHeads
 from restore.runtime.graph import GraphBuilder
 from restore.runtime.graph_strips import Strip
@@ -30,11 +31,8 @@ def prior_model(
         arrays |= {f"head.{name}": value.numpy() for name, value in own.items()}
     elif size not in generator.sizes:
         raise ValueError(f"found {size} px, expected one of {generator.sizes}, or a head for it")
-    tensors = {
-        name: {"dtype": "F32", "shape": list(array.shape), "offset": 0}
-        for name, array in arrays.items()
-    }
-    graph = GraphBuilder(tensors, "the generator", arrays.__getitem__, "fp32")
+    places = places_of_arrays(arrays)
+    graph = GraphBuilder(places, "the generator", arrays.__getitem__, "fp32")
     channels, one = list(generator.channels.values()), graph.unforeseen_one("fidelity")
     if heads is not None and size in heads.sizes:
         image = _PictureOfLevel(graph, channels, size, one).image_by_head()

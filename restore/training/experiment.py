@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from restore.checkpoints.weights_file import read_torch
 from restore.errors import CheckpointError, MissingExtraError, OptionError
 from restore.options.schema import Options
 
@@ -114,11 +115,10 @@ def newest_state(folder: Path) -> Path | None:
 def load_state(path: Path) -> dict[str, Any]:
     """What `save_state` wrote; only tensors and plain containers are ever unpickled."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+        content = read_torch(path)
+    except CheckpointError as error:
         raise CheckpointError(
-            f"{path} is no training state that can be read ({type(error).__name__}: {error}); "
-            "resume from an older one"
+            f"{path} is no training state that can be read ({error}); resume from an older one"
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from restore.checkpoints.architectures import architecture_of, header_of
 from restore.checkpoints.model_file import save_model_file
 from restore.checkpoints.prior_heads_file import load_prior_heads
 from restore.errors import OptionError
@@ -22,10 +22,9 @@ from restore.networks.mobile_stylegan import (
 from restore.networks.prior_restorer import PriorRestorer
 from restore.networks.unet_encoder import DegradationAwareEncoder
 from restore.options.data import FaceDatasetOptions
-from restore.options.networks import MobileRestorerOptions, MobileStyleGANOptions, StyleGAN2Options
+from restore.options.networks import MobileStyleGANOptions, StyleGAN2Options
 from restore.options.schema import PARTS, Options, dump_options
 from restore.training.build import (
-    architecture_of,
     build_face_discriminator,
     build_generator,
     build_losses,
@@ -365,30 +364,17 @@ def export_latest(
     named = architecture_of(options.network_g)
     if named is None:
         return
-    size = named[1].get("crop_size", named[1].get("out_size"))
     card = (
         f"# {options.name}\n\nA training in progress: {progress.images} images, "
         f"{progress.step} steps, {progress.seconds / 3600:.2f} h. Averaged weights.\n"
     )
     header: dict[str, Any] = {
-        "architecture": named[0],
-        "arguments": json.loads(json.dumps(named[1])),
-        "template": {"name": "ffhq512", "zoom": 1.0, "centre": [256, 256]},
-        "range": "-1..1",
-        "licence": _LICENCES.get(type(options.network_g), "as its training data and prior"),
+        **header_of(*named),
         "card": card,
         "training_options_sha256": digest,
     }
-    if size is not None:  # a MobileStyleGAN's follows from its channels
-        header["crop_size"] = size
     average = task.trained.averages["net_g"]
     save_model_file(folder.models / "net_g_latest.safetensors", average, header, torch.float32)
-
-
-_LICENCES: dict[type, str] = {
-    MobileRestorerOptions: "builds on a prior distilled from StyleGAN2-FFHQ: "
-    "research and personal use",
-}
 
 
 def build_run(options: Options, ranks: Ranks, option_file: Path | None, resumed: bool) -> Run:

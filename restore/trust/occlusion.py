@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.config.onnx_session import model_session
+from restore.errors import CheckpointError
 from restore.geometry import ffhq_template
 from restore.trust.identity import face_view, to_planes
 
@@ -65,6 +66,11 @@ class CoverDetector:
 
 
 @lru_cache(maxsize=1)
-def packaged_cover_detector() -> CoverDetector | None:
-    """The packaged network, shared by the process; None where its file is not there."""
-    return CoverDetector() if PACKAGED.is_file() else None
+def packaged_cover_detector() -> CoverDetector:
+    """The packaged network, shared by the process; CheckpointError where its file is missing."""
+    if not PACKAGED.is_file():
+        raise CheckpointError(
+            f"The packaged network that sees covered faces is missing at {PACKAGED}; reinstall "
+            "restore"
+        )
+    return CoverDetector()

@@ -6,15 +6,15 @@ import math
 import pytest
 import torch
 
-from restore.checkpoints import gfpgan, stylegan2_pt
-from restore.checkpoints.key_map import fold, unfold
+from restore.checkpoints import layouts
+from restore.checkpoints.layouts import fold, unfold
 from restore.checkpoints.load import load_network, network_from_state
 from restore.errors import CheckpointError
 from restore.networks.discriminators import build_discriminator
 from restore.networks.gfpgan import build_gfpgan
 from restore.networks.stylegan2 import StyleGAN2Generator
 
-DIALECTS = [stylegan2_pt.BASICSR, stylegan2_pt.CLEAN, stylegan2_pt.ROSINALITY, stylegan2_pt.NVIDIA]
+DIALECTS = [layouts.BASICSR, layouts.CLEAN, layouts.ROSINALITY, layouts.NVIDIA]
 RESTORERS = [
     {"out_size": 32, "narrow": 0.03125, "channel_multiplier": 1, "w_dim": 8, "num_mlp": 1},
     {
@@ -50,7 +50,7 @@ def test_generators(dialect, out_size, channels, w_dim, z_dim, num_mlp, tmp_path
     net = shuffled(StyleGAN2Generator(out_size, channels, w_dim, z_dim, num_mlp, upsample))
     net.w_mean.copy_(torch.randn(w_dim))
     arguments = {"channels": channels, "w_dim": w_dim, "z_dim": z_dim, "num_mlp": num_mlp}
-    theirs = unfold(net.state_dict(), stylegan2_pt.generator_rules(arguments, dialect))
+    theirs = unfold(net.state_dict(), layouts.generator_rules(arguments, dialect))
     if dialect.w_mean is None:
         del theirs["w_mean"]
     torch.save({"g_ema": theirs}, tmp_path / "net.pt")
@@ -83,7 +83,7 @@ def test_restorers(options, layout, tmp_path):
         "w_dim": options["w_dim"],
         "num_mlp": options["num_mlp"],
     }
-    rules = [r for r in gfpgan.restorer_rules(arguments, layout == "clean") if not r.optional]
+    rules = [r for r in layouts.gfpgan_rules(arguments, layout == "clean") if not r.optional]
     path = tmp_path / f"net_{layout}.pth"
     state = unfold(net.state_dict(), rules)
     torch.save({"params": {}, "params_ema": {f"module.{k}": v for k, v in state.items()}}, path)
@@ -112,8 +112,8 @@ def test_bilinear_folds_to_clean_by_the_published_factors():
         "w_dim": 8,
         "num_mlp": 1,
     }
-    clean_rules = [r for r in gfpgan.restorer_rules(arguments, True) if not r.optional]
-    bilinear_rules = [r for r in gfpgan.restorer_rules(arguments, False) if not r.optional]
+    clean_rules = [r for r in layouts.gfpgan_rules(arguments, True) if not r.optional]
+    bilinear_rules = [r for r in layouts.gfpgan_rules(arguments, False) if not r.optional]
     clean = unfold(net.state_dict(), clean_rules)
     bilinear = unfold(net.state_dict(), bilinear_rules)
     root2 = 2**0.5
@@ -168,8 +168,8 @@ def test_loading_leaves_the_global_random_state_alone():
 
 def test_every_problem_is_in_one_message():
     state = StyleGAN2Generator(16, (4, 4, 4), 5, 5, 1).state_dict()
-    rules = stylegan2_pt.generator_rules(
-        {"channels": (4, 4, 4), "w_dim": 5, "z_dim": 5, "num_mlp": 1}, stylegan2_pt.BASICSR
+    rules = layouts.generator_rules(
+        {"channels": (4, 4, 4), "w_dim": 5, "z_dim": 5, "num_mlp": 1}, layouts.BASICSR
     )
     theirs = unfold(state, rules)
     del theirs["w_mean"], theirs["to_rgbs.0.bias"]
@@ -182,8 +182,8 @@ def test_every_problem_is_in_one_message():
     with pytest.raises(CheckpointError, match="conditional"):
         nvidia = unfold(
             state,
-            stylegan2_pt.generator_rules(
-                {"channels": (4, 4, 4), "w_dim": 5, "z_dim": 5, "num_mlp": 1}, stylegan2_pt.NVIDIA
+            layouts.generator_rules(
+                {"channels": (4, 4, 4), "w_dim": 5, "z_dim": 5, "num_mlp": 1}, layouts.NVIDIA
             ),
         )
         network_from_state({**nvidia, "mapping.embed.weight": torch.zeros(5, 2)})
@@ -196,9 +196,7 @@ def test_a_rosinality_file_as_it_is_written(taps, tmp_path):
     net = shuffled(StyleGAN2Generator(16, (6, 5, 4), 5, 5, 2, taps=taps))
     net.w_mean.copy_(torch.randn(5))
     arguments = {"channels": (6, 5, 4), "w_dim": 5, "z_dim": 5, "num_mlp": 2}
-    g_ema = unfold(
-        net.state_dict(), stylegan2_pt.generator_rules(arguments, stylegan2_pt.ROSINALITY)
-    )
+    g_ema = unfold(net.state_dict(), layouts.generator_rules(arguments, layouts.ROSINALITY))
     mean = g_ema.pop("latent_avg")
     line = torch.tensor(taps, dtype=torch.float32)
     kernel = torch.outer(line, line) / line.sum() ** 2 * 4

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import restore
-from restore.checkpoints import download
+from restore.checkpoints import named_models
 from restore.checkpoints.load import load_network
 from restore.checkpoints.model_file import save_model_file
 from restore.errors import CheckpointError, DeviceError
@@ -20,8 +20,12 @@ def weights(tmp_path, monkeypatch):
     """A packaged model of our own in place of the real one."""
     arguments = {"out_size": 16, "narrow": 0.03125, "w_dim": 8, "num_mlp": 1}
     header = {"architecture": "gfpgan_clean", "arguments": arguments}
-    save_model_file(tmp_path / "default.safetensors", build_gfpgan(**arguments), header)
-    monkeypatch.setattr(download, "WEIGHTS", tmp_path)
+    restorer = build_gfpgan(**arguments)
+    save_model_file(tmp_path / "default.safetensors", restorer, header)
+    decoder = {"out_size": 16, "channels": [16, 16, 16], "w_dim": 8, "num_mlp": 1}
+    header = {"architecture": "stylegan2", "arguments": decoder}
+    save_model_file(tmp_path / "default-prior.safetensors", restorer.decoder, header)
+    monkeypatch.setattr(named_models, "WEIGHTS", tmp_path)
     return tmp_path
 
 

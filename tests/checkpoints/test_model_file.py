@@ -135,3 +135,112 @@ def test_a_length_beyond_the_file(tmp_path):
     path.write_bytes(struct.pack("<Q", 2**40) + b"{}")
     with pytest.raises(CheckpointError, match="no safetensors file, or is cut"):
         read_header(path)
+
+
+METADATA = {"format": "restore/1", "architecture": "gfpgan_clean"}
+NESTED = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"arguments": "NaN"},
+        {"arguments": "[1, 2]"},
+        {"arguments": '"text"'},
+        {"arguments": "null"},
+        {"arguments": NESTED},
+        {"arguments": '{"out_size": 1e999}'},
+        {"arguments": '{"out_size": Infinity}'},
+        {"arguments": '{"out_size": 1' + "0" * 400 + "}"},
+        {"arguments": '{"out_size": 1' + "0" * 5000 + "}"},
+        {"arguments": '{"out_size": 4503599627370496}'},
+        {"arguments": '{"out_size": -64}'},
+        {"arguments": '{"out_size": 0}'},
+        {"arguments": '{"out_size": 6.5}'},
+        {"arguments": '{"out_size": "16"}'},
+        {"arguments": '{"out_size": [16]}'},
+        {"arguments": '{"out_size": 16, "num_mlp": 16000}'},
+        {"arguments": '{"out_size": 16, "w_dim": 16000, "num_mlp": 16000}'},
+        {"arguments": '{"out_size": 16, "narrow": -1}'},
+        {"arguments": '{"out_size": 16, "unknown": 1}'},
+        {"arguments": '{"channels": []}'},
+        {"arguments": "{}", "crop_size": "NaN"},
+        {"arguments": "{}", "crop_size": "[512]"},
+        {"arguments": "{}", "crop_size": "1e999"},
+        {"arguments": "{}", "crop_size": "-4"},
+        {"arguments": "{}", "crop_size": "true"},
+        {"arguments": "{}", "template": NESTED},
+        {"arguments": "{}", "prior": "Infinity"},
+    ],
+)
+def test_hostile_headers_are_refused(metadata, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file({"x": torch.ones(1)}, path, metadata={**METADATA, **metadata})
+    with pytest.raises(CheckpointError):
+        load_model_file(path)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"crop_size": "512", "template": "[]"},
+        {"crop_size": "512", "template": '{"name": "ffhq512", "zoom": "wide"}'},
+        {"crop_size": "512", "template": '{"name": "ffhq512", "zoom": 0}'},
+        {"crop_size": "512", "template": '{"name": "ffhq512", "zoom": [1]}'},
+        {"crop_size": "512", "template": '{"name": "ffhq512", "centre": 3}'},
+        {"crop_size": "512", "template": '{"name": "ffhq512", "centre": [1]}'},
+        {"crop_size": "512", "template": '{"name": "ffhq512", "centre": [null, 1]}'},
+        {"crop_size": "512", "range": "0..255"},
+        {},
+    ],
+)
+def test_hostile_frames_are_refused(metadata, tmp_path):
+    from restore.runtime.model_info import read_model_info
+
+    path = tmp_path / "a.safetensors"
+    save_file({"x": torch.ones(1)}, path, metadata={**METADATA, "arguments": "{}", **metadata})
+    with pytest.raises(CheckpointError):
+        read_model_info(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"x":' * 100_000,
+        b'{"x": NaN}',
+        {"__metadata__": {"format": 3}},
+        {"__metadata__": {"crop_size": ["512"]}},
+        {"x": {"dtype": "F32", "shape": [-1, -1], "data_offsets": [0, 4]}},
+        {"x": {"dtype": "F32", "shape": [1.0], "data_offsets": [0, 4]}},
+        {"x": {"dtype": "F32", "shape": [True], "data_offsets": [0, 4]}},
+        {"x": {"dtype": "F32", "shape": [1], "data_offsets": ["0", "4"]}},
+        {"x": {"dtype": "F32", "shape": [1], "data_offsets": [-4, 0]}},
+        {"x": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}},
+        {"x": {"dtype": "F32", "shape": [10**30], "data_offsets": [0, 4]}},
+        {"x": 3},
+        {"x": []},
+    ],
+)
+def test_hostile_tables_of_tensors_are_refused(header, tmp_path):
+    path = tmp_path / "a.safetensors"
+    craft(path, header, b"1234")
+    with pytest.raises(CheckpointError):
+        read_header(path)
+
+
+def test_weights_that_are_all_zero_are_refused(restorer, tmp_path):
+    pytest.importorskip("onnx")
+    from restore.runtime.export import export_model
+    from restore.runtime.select import load_runtime
+
+    path = tmp_path / "empty.safetensors"
+    save_model_file(path, restorer, HEADER)
+    export_model(path)
+    content = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(content[:8], "little")
+    content[start:] = bytes(len(content) - start)
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="nothing but zeros"):
+        load_network(path)
+    with pytest.raises(CheckpointError, match="nothing but zeros"):
+        load_runtime(path, "onnxruntime")

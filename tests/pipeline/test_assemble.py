@@ -57,7 +57,7 @@ def test_a_model_that_is_not_there_says_what_to_do(asked, tmp_path, monkeypatch)
 def test_only_online_fetches(tmp_path, monkeypatch):
     fetched = []
     monkeypatch.setattr(
-        "restore.checkpoints.download.download_model",
+        "restore.checkpoints.named_models.download_model",
         lambda name, offline: fetched.append((name, offline)) or tmp_path,
     )
     monkeypatch.setenv("RESTORE_HOME", str(tmp_path))

@@ -16,7 +16,13 @@ from restore.images.photo import Photo
 from restore.pipeline.options import RestoreOptions
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.results import FaceChoice
-from tests.pipeline.fakes import BrightSquareDetector, FixedDetector, InvertRuntime, face_at
+from tests.pipeline.fakes import (
+    BrightSquareDetector,
+    FixedDetector,
+    InvertRuntime,
+    NothingCovers,
+    face_at,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -24,7 +30,7 @@ RNG = np.random.default_rng(0)
 @pytest.fixture(autouse=True)
 def _waves_count_as_faces(monkeypatch):
     """The pictures here are waves, which the network would call covered faces."""
-    monkeypatch.setattr("restore.trust.occlusion.packaged_cover_detector", lambda: None)
+    monkeypatch.setattr("restore.trust.occlusion.packaged_cover_detector", NothingCovers)
 
 
 def smooth(height, width, channels=3, dtype=np.uint8, seed=0):

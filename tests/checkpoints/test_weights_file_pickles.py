@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from restore.checkpoints.load import load_network
-from restore.checkpoints.stylegan2_pkl import read_data_pickle, read_nvidia_pickle
+from restore.checkpoints.weights_file import read_data_pickle, read_nvidia_pickle
 from restore.errors import CheckpointError
 
 
@@ -146,3 +146,72 @@ def test_no_network_inside(tmp_path):
     path.write_bytes(pickle.dumps({"D": None, "kimg": 3}))
     with pytest.raises(CheckpointError, match="no network under G_ema or G; it holds D, kimg"):
         load_network(path)
+
+
+def build(target: tuple[str, str], state: bytes) -> bytes:
+    """A pickle that gives attributes to what a name stands for, then holds nothing else."""
+    return b"\x80\x02c" + "\n".join(target).encode() + b"\n" + state + b"b."
+
+
+ATTRIBUTE = b"}X\x05\0\0\0stainX\x01\0\0\0xs"  # {"stain": "x"}
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        ("torch._utils", "_rebuild_tensor_v2"),
+        ("torch._utils", "_rebuild_parameter"),
+        ("torch.storage", "_load_from_bytes"),
+        ("torch_utils.persistence", "_reconstruct_persistent_obj"),
+        ("collections", "OrderedDict"),
+        ("builtins", "set"),
+        ("_codecs", "encode"),
+        ("torch", "Size"),
+        ("torch", "device"),
+        ("torch", "float32"),
+        ("torch.nn.modules.linear", "Linear"),
+        ("dnnlib", "EasyDict"),
+    ],
+)
+@pytest.mark.parametrize("slots", [False, True])
+def test_attributes_set_by_a_pickle_change_nothing(target, slots, tmp_path):
+    """BUILD on a function or a class would rewrite it for the whole process."""
+    from restore.checkpoints import weights_file
+
+    state = ATTRIBUTE if not slots else b"N" + ATTRIBUTE + b"\x86"
+    path = tmp_path / "network.pkl"
+    path.write_bytes(build(target, state))
+    known = [torch._utils._rebuild_tensor_v2, torch.nn.Linear, torch.device, dict, set]
+    known += [value for value in vars(weights_file).values() if callable(value)]
+    with pytest.raises(CheckpointError):
+        read_nvidia_pickle(path)
+    assert not [value for value in known if hasattr(value, "stain")]
+    assert not hasattr(torch.float32, "stain")
+
+
+def test_a_function_cannot_be_given_other_defaults(tmp_path):
+    before = torch._utils._rebuild_tensor_v2.__defaults__
+    # a tuple of None and a table: the second is set attribute by attribute
+    slots = b"(N(X\x0c\0\0\0__defaults__(K\x01tdt"
+    path = tmp_path / "network.pkl"
+    path.write_bytes(build(("torch._utils", "_rebuild_tensor_v2"), slots))
+    with pytest.raises(CheckpointError, match="changes a function"):
+        read_data_pickle(path)
+    assert torch._utils._rebuild_tensor_v2.__defaults__ == before
+
+
+def test_a_module_that_holds_itself_is_refused(tmp_path):
+    path = tmp_path / "network.pkl"
+    inner = b"\x80\x02}X\x05\0\0\0G_emactorch_utils.persistence\n_reconstruct_persistent_obj\n"
+    # state: {"_modules": {"a": P}} where P is a plain module whose _modules hold P
+    plain = (
+        b"ctorch.nn.modules.container\nSequential\n)\x81q\x01"
+        b"}X\x08\0\0\0_modules}X\x01\0\0\0ah\x01ssb"
+    )
+    meta = (
+        b"(}(X\x04\0\0\0typeX\x05\0\0\0classX\x05\0\0\0state}X\x08\0\0\0_modules"
+        b"}X\x01\0\0\0a" + plain + b"ssut"
+    )
+    path.write_bytes(inner + meta + b"Rs.")
+    with pytest.raises(CheckpointError, match="damaged pickle: maximum recursion"):
+        read_nvidia_pickle(path)

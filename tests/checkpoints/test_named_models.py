@@ -8,15 +8,16 @@ from typing import ClassVar
 
 import pytest
 
-from restore.checkpoints import download, models_table
-from restore.checkpoints.download import (
+from restore.checkpoints import named_models
+from restore.checkpoints.named_models import (
+    MODELS,
+    ModelEntry,
     cache_folder,
     download_model,
     fetch,
     file_sha256,
     locate_model,
 )
-from restore.checkpoints.models_table import MODELS, ModelEntry
 from restore.errors import CheckpointError
 
 CONTENT = bytes(range(256)) * 4000
@@ -77,7 +78,7 @@ def home(tmp_path, monkeypatch):
 
 def enter(monkeypatch, url, sha256=None):
     entry = ModelEntry("net.pth", "none", url=url, sha256=sha256)
-    monkeypatch.setitem(models_table.MODELS, "test-net", entry)
+    monkeypatch.setitem(named_models.MODELS, "test-net", entry)
 
 
 def test_fetch_verifies_and_leaves_one_file(server, tmp_path):
@@ -161,7 +162,7 @@ def test_damaged_pins_are_reported(server, home, monkeypatch):
 
 def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("RESTORE_HOME", raising=False)
-    monkeypatch.setattr(download.sys, "platform", "linux")
+    monkeypatch.setattr(named_models.sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "restore"
     monkeypatch.setenv("RESTORE_HOME", str(tmp_path / "mine"))
