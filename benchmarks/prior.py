@@ -37,8 +37,8 @@ from restore.metrics.unpaired import FrechetMetric
 from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
 from restore.networks.perceptual import LpipsLoss, masked_mean
 from restore.networks.prior_restorer import PriorRestorer
+from restore.runtime.export import prior_model
 from restore.runtime.memory import keep_freed_memory
-from restore.runtime.prior_graph import prior_model
 from tools.faces import openvino_painter
 from tools.prior_heads import head_psnr
 

@@ -38,8 +38,7 @@ from restore.checkpoints.named_models import locate_model
 from restore.errors import DeviceError, InputError, RestoreError
 from restore.options.schema import load_options
 from restore.pipeline.restorer import Restorer
-from restore.runtime.export import export_model
-from restore.runtime.export_check import image_psnr
+from restore.runtime.export import export_model, image_psnr
 from restore.runtime.memory import keep_freed_memory
 from restore.runtime.onnx_runtime import cpu_count
 from restore.runtime.precision import cpu_has_bfloat16

@@ -49,9 +49,9 @@ class Family:
 class Architecture:
     """A row of `ARCHITECTURES`; `build` and `exporter` are "module:function", imported when used.
 
-    `build` takes the arguments as keywords, besides those that the name fixes. `exporter` makes its
-    graph: of a restorer (`crop_size` is set) with (builder, arguments, lq, fidelity), of others
-    with (builder, arguments, documentation).
+    `build` takes the arguments as keywords, besides those that the name fixes. `exporter` takes
+    the network and the side of its crops, and says what becomes its ONNX graph: a module, the
+    shapes of its inputs, the names of its outputs.
     """
 
     build: str
@@ -116,7 +116,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         crop_size="out_size",
         option_types=("GFPGANv1Clean", "GFPGANBilinear"),
         arguments_of=_gfpgan_arguments,
-        exporter="restore.runtime.gfpgan_graph:build_gfpgan_graph",
+        exporter="restore.networks.fast_arrangement:export_dialled",
     ),
     "gfpgan_v1": Architecture(
         build="restore.networks.gfpgan:build_gfpgan",
@@ -125,7 +125,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         crop_size="out_size",
         option_types=("GFPGANv1",),
         arguments_of=_gfpgan_arguments,
-        exporter="restore.runtime.gfpgan_graph:build_gfpgan_graph",
+        exporter="restore.networks.fast_arrangement:export_dialled",
     ),
     "mobile_restorer": Architecture(
         build="restore.networks.unet_encoder:build_mobile_restorer",
@@ -133,7 +133,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         licence="builds on a prior distilled from StyleGAN2-FFHQ: research and personal use",
         option_types=("MobileRestorer",),
         arguments_of=_mobile_restorer_arguments,
-        exporter="restore.runtime.mobile_graph:build_mobile_graph",
+        exporter="restore.networks.fast_arrangement:export_fast",
     ),
     "stylegan2": Architecture(
         build="restore.networks.stylegan2:build_stylegan2",
@@ -165,11 +165,11 @@ ARCHITECTURES: dict[str, Architecture] = {
     "prior_heads": Architecture(build="restore.networks.mobile_stylegan:PriorHeads"),
     "identity_student": Architecture(
         build="restore.networks.identity:IdentityStudent",
-        exporter="restore.runtime.identity_graph:build_identity_model",
+        exporter="restore.networks.fast_arrangement:export_embedding",
     ),
     "cover_network": Architecture(
         build="restore.networks.occlusion:CoverNetwork",
-        exporter="restore.runtime.cover_graph:build_cover_model",
+        exporter="restore.networks.fast_arrangement:export_occlusion",
     ),
 }
 

@@ -368,7 +368,8 @@ class ShrunkenLevel(nn.Module):
         inner = x.shape[1] // 4
         # Half of LL is the mean of an inverse Haar step's four pixels; the other bands are in
         # threes to their channel, and say how much the four differ.
-        scale = 0.5 * up * torch.cat([first, first.repeat_interleave(3, 1)], 1)
+        thrice = first[:, :, None].expand(-1, -1, 3).flatten(1)
+        scale = 0.5 * up * torch.cat([first, thrice], 1)
         x = x * scale[:, :, None, None]
         y = self.conv1(x[:, :inner], place, x[:, inner:])
         return self.conv2(y * second[:, :, None, None], place)

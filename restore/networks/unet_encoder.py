@@ -134,7 +134,8 @@ class UNetTrunk(nn.Module):
         x = down[self.levels[-1]]
         up = {self.levels[-1]: x}
         for i in reversed(range(len(self.levels) - 1)):
-            x = self.ups[i](F.interpolate(x, scale_factor=2.0, mode="nearest"))
+            # Enlarging and a 1x1 convolution commute; the convolution is cheaper before.
+            x = F.interpolate(self.ups[i](x), scale_factor=2.0, mode="nearest")
             up[self.levels[i]] = x = self.up_blocks[i](x + down[self.levels[i]])
         return down, up
 
@@ -162,9 +163,13 @@ class CodeHead(nn.Module):
         for layer in (self.shared, self.each):
             start_at_zero(layer)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, count: int | None = None) -> Tensor:
+        """[n,c,4,4] -> [n,count,w_dim]: the first `count` codes, all of them unless given."""
         x = F.leaky_relu(self.hidden(F.leaky_relu(features, SLOPE).flatten(1)), SLOPE)
-        own = self.each(x).unflatten(1, (self.num_styles, self.rank))
+        count = self.num_styles if count is None else count
+        rows = slice(count * self.rank)
+        own = F.linear(x, self.each.weight[rows], self.each.bias[rows])
+        own = own.unflatten(1, (count, self.rank))
         return self.w_mean + (own + self.shared(x)[:, None]) @ self.basis
 
 
@@ -184,8 +189,8 @@ class DegradationHead(nn.Module):
             flat = features.float().flatten(2)
             mean = flat.mean(2)
             pooled += [mean, (flat.square().mean(2) - mean.square() + 1e-4).clamp_min(1e-4).log()]
-        x = F.leaky_relu(self.hidden(torch.cat(pooled, 1)), SLOPE)
-        return self.out(x)
+        x = torch.cat(pooled, 1).to(self.hidden.weight.dtype)
+        return self.out(F.leaky_relu(self.hidden(x), SLOPE))
 
 
 class DegradationAwareEncoder(nn.Module):

@@ -1,28 +1,36 @@
-"""`restore export`: the ONNX graph of a model, over its weights file or with weights of its own."""
+"""ONNX graphs of models, over their weights files or with weights of their own, and their check."""
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from restore.checkpoints.architectures import header_of
+import numpy as np
+
+from restore.checkpoints.architectures import ARCHITECTURES, build_network, header_of
 from restore.checkpoints.named_models import MODELS
-from restore.config.graph_layout import tensor_places
+from restore.config.graph_layout import LAYOUT_KEY, layout_sha256, read_array, tensor_places
 from restore.config.model_header import FORMAT, read_header
-from restore.errors import CheckpointError, InputError, OptionError
-from restore.runtime.checkpoint_graph import (
-    build_graph,
-    checkpoint_graph,
-    is_ours,
-    load_restorer_checkpoint,
-)
-from restore.runtime.export_check import TOLERANCE, check_graph, check_precision
-from restore.runtime.graph import OPSET, PRECISIONS, GraphBuilder
+from restore.config.onnx_session import open_session
+from restore.errors import CheckpointError, InputError, MissingExtraError, OptionError
+from restore.runtime.model_info import ModelInfo, model_info, read_model_info, row_of_file
+from restore.runtime.onnx_runtime import cpu_count
 
-__all__ = ["check_graph", "check_precision", "export_model", "export_precision", "main"]
+if TYPE_CHECKING:
+    import onnx
+    from torch import nn
+
+    from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
+
+OPSET = 17
+PRECISIONS = ("fp32", "fp16", "int8")
+TOLERANCE = 1e-3  # of the check, in the [-1,1] range of pixels
+SMALL_TOLERANCE = {"identity_student": 1e-4, "cover_network": 1e-3}
+"""Of vectors of length 1, and of logits."""
+LEAST_PSNR = {"fp32": 80.0, "fp16": 45.0, "int8": 30.0}  # dB of images in [-1,1]
 
 
 def export_model(
@@ -31,8 +39,10 @@ def export_model(
     """Write the graph of a model file of ours beside it; returns its path.
 
     Inputs `lq` float32 [n,3,s,s] RGB in [-1,1] and `fidelity` float32 [n] in [0,1]; outputs `image`
-    [n,3,s,s] and, where the network estimates it, `degradation` [n,6]. The graph holds no weights:
-    it points into the safetensors file, so both must stay in one folder. Needs `onnx`, not torch.
+    [n,3,s,s] and, where the network estimates it, `degradation` [n,6]. Of an identity student or a
+    cover network: input `face` [n,3,h,w]; output `embedding` [n,d] or `cover`, logits [n,1,h',w'].
+    The graph holds no weights: it points into the safetensors file, so both must stay in one
+    folder. Needs the extra `onnx`.
     """
     model = Path(model)
     output = model.with_suffix(".onnx") if output is None else Path(output)
@@ -44,11 +54,9 @@ def export_model(
     header = read_header(model)
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{model} is no model file of ours (format {header.get('format')!r})")
-    architecture, arguments = str(header.get("architecture")), header.get("arguments", {})
-    graph = GraphBuilder(tensor_places(model), model.name)
     text = f"weights in {model.name}; made by restore export"
-    proto = build_graph(graph, architecture, arguments, text)
-    _write(proto.SerializeToString(), output)
+    place = tensor_places(model).__getitem__
+    _write(_graph_of_file(model, header, text, place=place).SerializeToString(), output)
     return output
 
 
@@ -71,6 +79,118 @@ def export_precision(
         )
     _write(checkpoint_graph(model, precision)[1].SerializeToString(), output)
     return output
+
+
+def checkpoint_graph(path: Path, precision: str = "fp32") -> tuple[ModelInfo, onnx.ModelProto]:
+    """The graph of a model file of ours or of a GFPGAN-family checkpoint, weights inside.
+
+    `precision`: one of `PRECISIONS`. Raises `CheckpointError`.
+    """
+    text = f"weights of {path.name}, {precision}; made by restore export"
+    if is_ours(path):
+        info = read_model_info(path)
+        read = partial(read_array, path)
+        return info, _graph_of_file(path, info.header, text, read=read, precision=precision)
+    network = load_restorer_checkpoint(path)
+    state = network.state_dict()
+    info = model_info({"crop_size": network.decoder.out_size, **row_of_file(path)}, str(path))
+    graph = _graph(
+        network,
+        network.detection.architecture,
+        info.crop_size,
+        text,
+        read=lambda name: state[name].numpy(),
+        precision=precision,
+    )
+    return info, graph
+
+
+def prior_model(
+    generator: MobileStyleGAN, size: int, heads: PriorHeads | None = None
+) -> onnx.ModelProto:
+    """The prior alone: codes to an image of `size` px, what torch paints, weights inside, float32.
+
+    Inputs `w_plus` [n,k,w_dim] and `fidelity` [n], which changes nothing; output `image`
+    [n,3,size,size] RGB, about [-1.4,1.3], not clamped. `size`: the full one, half of it, one of
+    `heads`, or one of `generator.heads`; ValueError for others.
+    """
+    from restore.networks.fast_arrangement import FastPrior
+    from restore.runtime.graph import Weights, module_graph
+
+    module = FastPrior(generator, size, heads)
+    state = {name.removeprefix("network."): value for name, value in module.state_dict().items()}
+    return module_graph(
+        module,
+        {"w_plus": (generator.num_styles, generator.w_dim), "fidelity": ()},
+        ("image",),
+        Weights(read=lambda name: state[name].numpy()),
+    )
+
+
+def _graph_of_file(
+    model: Path, header: Mapping[str, Any], text: str, **weights: Any
+) -> onnx.ModelProto:
+    """The graph of a model file of ours; `weights`: fields of `restore.runtime.graph.Weights`."""
+    architecture, arguments = str(header.get("architecture")), header.get("arguments", {})
+    row = ARCHITECTURES.get(architecture)
+    if row is None or row.exporter is None:
+        known = ", ".join(name for name, row in ARCHITECTURES.items() if row.exporter)
+        raise CheckpointError(
+            f"{model}: architecture {architecture!r} has no graph; these have: {known}"
+        )
+    if arguments.get("norm"):
+        raise CheckpointError(f"{model} still has batch norms; export a file as it is shipped")
+    size = int(arguments.get(row.crop_size, 512)) if row.crop_size else 0
+    network = _without_numbers(architecture, arguments)
+    layout = {LAYOUT_KEY: layout_sha256(tensor_places(model))}
+    return _graph(network, architecture, size, text, layout, **weights)
+
+
+def _without_numbers(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtraError("torch", "onnx", "Writing a graph") from error
+    with torch.device("meta"):
+        return build_network(architecture, arguments).eval()
+
+
+def _graph(
+    network: Any,
+    architecture: str,
+    size: int,
+    text: str,
+    properties: Mapping[str, str] | None = None,
+    **weights: Any,
+) -> onnx.ModelProto:
+    """The graph of a network by its architecture's row; `size` of its crops in px."""
+    from restore.runtime.graph import Weights, module_graph
+
+    row = ARCHITECTURES[architecture]
+    assert row.exporter is not None
+    module, inputs, outputs = row.function(row.exporter)(network, size)
+    text = f"{architecture}; {text}"
+    return module_graph(module, inputs, outputs, Weights(**weights), properties, text)
+
+
+def load_restorer_checkpoint(path: Path) -> Any:
+    """The network of a GFPGAN-family checkpoint, with what was detected in `detection`."""
+    from restore.checkpoints.load import load_network
+
+    row = row_of_file(path)
+    network = load_network(path, resample=row.get("resample"))
+    detection = getattr(network, "detection", None)
+    if detection is None or ARCHITECTURES[detection.architecture].crop_size is None:
+        found = "a model file of ours" if detection is None else detection.family
+        raise CheckpointError(f"{path} is {found}; only GFPGAN-family restorers are imported")
+    return network
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is a model file of ours, by its first bytes and header."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return head[8:9] == b"{" and read_header(path).get("format") == FORMAT
 
 
 def _write(content: bytes, output: Path) -> None:
@@ -107,55 +227,86 @@ def import_checkpoint(source: str | os.PathLike[str], output: Path) -> Path:
     return output
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """`restore export MODEL [-o NAME.onnx] [--precision P] [--check]`; returns the exit code."""
-    options = _parser().parse_args(argv)
-    model = _find(options.model)
-    output = None if options.output is None else Path(options.output)
-    if options.precision != "fp32":
-        return _export_precision(model, options.precision, output, options.check)
-    if not is_ours(model):
-        target = (output or model).with_suffix(".safetensors")
-        if target.resolve() == model.resolve():
-            raise InputError(f"{model} would be overwritten by its import; name another with -o")
-        model = import_checkpoint(model, target)
-        sys.stdout.write(f"{model}: {model.stat().st_size / 1e6:.1f} MB, float32 weights\n")
-    graph = export_model(model, output)
-    sys.stdout.write(f"{graph}: graph over {model.name}, opset {OPSET}, any batch\n")
-    if options.check:
-        found = check_graph(model, graph)
-        listed = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
-        sys.stdout.write(f"largest difference from torch: {listed} (allowed {TOLERANCE:.0e})\n")
-    return 0
+def check_graph(model: Path, graph: Path, seed: int = 0) -> dict[str, float]:
+    """Largest difference per output between onnxruntime and torch on two random crops.
+
+    Images in the [-1,1] range, at fidelity 1 and 0.4. Raises `CheckpointError` above 1e-3.
+    """
+    architecture = read_header(model).get("architecture")
+    if architecture in SMALL_TOLERANCE:
+        return _check_small_graph(model, graph, SMALL_TOLERANCE[architecture], seed)
+    session = open_session(graph, cpu_count())
+    size = session.get_inputs()[0].shape[-1]
+    lq = np.random.default_rng(seed).uniform(-1, 1, (2, 3, size, size)).astype(np.float32)
+    found, expected = _both(session, model, lq)
+    differences = {
+        name: float(np.abs(value - expected[name]).max()) for name, value in found.items()
+    }
+    # `not <=` also catches numbers that are not finite.
+    if any(not difference <= TOLERANCE for difference in differences.values()):
+        raise CheckpointError(
+            f"{graph} differs from torch by {differences}, allowed is {TOLERANCE}"
+        )
+    return differences
 
 
-def _export_precision(model: Path, precision: str, output: Path | None, check: bool) -> int:
-    graph = export_precision(model, precision, output)
-    size = graph.stat().st_size / 1e6
-    sys.stdout.write(f"{graph}: {size:.1f} MB, {precision} weights, opset {OPSET}, any batch\n")
-    if check:
-        found, least = check_precision(model, graph, precision)
-        sys.stdout.write(f"image against torch: {found:.1f} dB (at least {least:.0f} asked)\n")
-    return 0
+def _check_small_graph(model: Path, graph: Path, tolerance: float, seed: int) -> dict[str, float]:
+    """The same for a graph of one input and one output, on two random faces."""
+    import torch
+
+    from restore.checkpoints.load import load_network
+
+    session = open_session(graph, cpu_count())
+    (given,), (asked,) = session.get_inputs(), session.get_outputs()
+    faces = np.random.default_rng(seed).uniform(-1, 1, (2, *given.shape[1:])).astype(np.float32)
+    with torch.inference_mode():
+        expected = load_network(model)(torch.from_numpy(faces)).numpy()
+    difference = float(np.abs(session.run(None, {given.name: faces})[0] - expected).max())
+    if not difference <= tolerance:
+        raise CheckpointError(f"{graph} differs from torch by {difference}, allowed {tolerance}")
+    return {asked.name: difference}
 
 
-def _find(model: str) -> Path:
-    from restore.checkpoints.named_models import locate_model
+def check_precision(model: Path, graph: Path, precision: str, seed: int = 0) -> tuple[float, float]:
+    """PSNR in dB of the graph's images against torch in float32, and the least that is allowed.
 
-    path = Path(model)
-    return path if path.is_file() else locate_model(model)
+    Two crops of coarse random patches, at fidelity 1 and 0.4; images clamped to [-1,1]. Raises
+    `CheckpointError` below the least.
+    """
+    session = open_session(graph, cpu_count())
+    size = session.get_inputs()[0].shape[-1]
+    coarse = np.random.default_rng(seed).uniform(-1, 1, (2, 3, size // 8, size // 8))
+    lq = coarse.repeat(8, 2).repeat(8, 3).astype(np.float32)
+    found, expected = _both(session, model, lq)
+    psnr = image_psnr(found["image"], expected["image"])
+    least = LEAST_PSNR[precision]
+    if not psnr >= least:
+        raise CheckpointError(f"{graph} is {psnr:.1f} dB from torch, at least {least} are asked")
+    return psnr, least
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("restore export", description=__doc__)
-    parser.add_argument("model", help="model file, GFPGAN checkpoint, or the name of a model")
-    parser.add_argument("-o", "--output", metavar="NAME.onnx", help="default: beside the model")
-    parser.add_argument("--format", choices=["onnx"], default="onnx", help="default: %(default)s")
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="fp32",
-        help="fp32: a graph over the weights file; fp16, int8: one file with weights of its own",
-    )
-    parser.add_argument("--check", action="store_true", help="compare onnxruntime with torch")
-    return parser
+def image_psnr(image: np.ndarray, reference: np.ndarray) -> float:
+    """PSNR in dB of images [n,3,h,w] clamped to [-1,1]; infinite where they are equal."""
+    difference = np.clip(image, -1, 1) - np.clip(reference, -1, 1)
+    error = float(np.square(difference, dtype=np.float64).mean())
+    return float("inf") if error == 0 else 10 * float(np.log10(4 / error))
+
+
+def _both(
+    session: Any, model: Path, lq: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Outputs of the graph and of torch, by name."""
+    import torch
+
+    from restore.checkpoints.load import load_network
+
+    ours = model.suffix == ".safetensors" and read_header(model).get("format") == FORMAT
+    network = load_network(model) if ours else load_restorer_checkpoint(model)
+    fidelity = np.array([1.0, 0.4], np.float32)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(lq), torch.from_numpy(fidelity))
+    names = [o.name for o in session.get_outputs()]
+    values = session.run(None, {"lq": lq, "fidelity": fidelity})
+    return dict(zip(names, values, strict=True)), {
+        name: getattr(expected, name).numpy() for name in names
+    }

@@ -95,7 +95,7 @@ def _openvino(path: Path, graph: Path, threads: int | None, precision: str) -> R
 
     if graph.is_file():
         return OpenvinoRuntime(path, graph, threads, precision)
-    from restore.runtime.checkpoint_graph import checkpoint_graph
+    from restore.runtime.export import checkpoint_graph
 
     info, proto = checkpoint_graph(path)
     content = proto.SerializeToString()

@@ -11,8 +11,7 @@ from restore.checkpoints.load import load_network
 from restore.errors import DeviceError, InputError
 from restore.runtime import precision as precision_module
 from restore.runtime.device_batches import DeviceBatches
-from restore.runtime.export import export_model
-from restore.runtime.export_check import image_psnr
+from restore.runtime.export import export_model, image_psnr
 from restore.runtime.openvino_runtime import OpenvinoRuntime
 from restore.runtime.precision import cpu_has_bfloat16, cpu_precision
 from restore.runtime.select import load_runtime

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
-from restore.runtime.prior_graph import prior_model
+from restore.runtime.export import prior_model
 
 CHANNELS = (16, 16, 16, 8)
 

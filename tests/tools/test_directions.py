@@ -106,7 +106,7 @@ def test_what_is_missing_is_named(tmp_path, capsys):
     ):
         assert main(words) == 2
         error = capsys.readouterr().err
-        assert says in error and error.startswith("error: ") and error.count("\n") == 1
+        assert says in error and error.startswith("restore: error: ") and error.count("\n") == 1
 
 
 def test_the_command_writes_what_holds(tmp_path, capsys, monkeypatch):
