@@ -154,6 +154,18 @@ def test_no_file_is_called_after_nothing():
     assert not [str(path) for path in MODULES if path.stem in vague or path.parent.name in vague]
 
 
+def test_pictures_are_opened_through_one_door(trees):
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "Image.open"
+        and place(path) != "benchmarks"
+    ]
+    assert not wrong, wrong
+
+
 # what opens or writes a file of weights -> the only modules that may
 DOORS = {
     r"\btorch\.load\(|\bload_file\b|\bsafe_open\b|\bsave_file\b|pickle\.Unpickler|"

@@ -69,8 +69,10 @@ def openvino_painter(
     generator: Generator, size: int, heads: PriorHeads | None
 ) -> tuple[Paint | None, str]:
     """Codes [n,k,w_dim] -> images [n,3,size,size] in [-1,1], or None where it cannot; its name."""
+    from restore.runtime.openvino_runtime import import_openvino
+
     try:
-        import openvino
+        openvino = import_openvino()
     except ImportError:
         return None, "torch"
     if not isinstance(generator, MobileStyleGAN) or size not in native_sizes(generator, heads):

@@ -18,8 +18,8 @@ from restore.commands.tree import exit_code_of
 from restore.degradation.degrade import degrade
 from restore.degradation.recipe import RECIPES, Recipe
 from restore.errors import InputError
-from restore.images.files_write import WriteOptions, write_photo
 from restore.images.metadata import EXIF_PREFIX, Metadata
+from restore.images.write import WriteOptions, write_photo
 from restore.latents.arguments import say
 from restore.latents.generate import generate_faces, load_generator
 from restore.latents.spaces import Generator

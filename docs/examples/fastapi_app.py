@@ -77,14 +77,14 @@ def create_app(restorer: Restorer | None = None) -> FastAPI:
                     if await request.is_disconnected():
                         gone.set()
                 result = await work
-                encoded, notes = await asyncio.to_thread(result.encode, suffix)
+                encoded = await asyncio.to_thread(result.encode, suffix)
             except CancelledError as error:
                 raise HTTPException(499, "the client went away") from error
             except InputError as error:
                 raise HTTPException(422, str(error)) from error
             except RestoreError as error:
                 raise HTTPException(500, str(error)) from error
-        headers = {"X-Restore-Report": _report(result, notes)}
+        headers = {"X-Restore-Report": _report(result)}
         media = next(kind for kind, known in SUFFIXES.items() if known == suffix)
         return Response(encoded, media_type=media, headers=headers)
 
@@ -102,12 +102,12 @@ async def _body(request: Request) -> bytes:
     return b"".join(parts)
 
 
-def _report(result: RestoredPhoto, notes: tuple[str, ...]) -> str:
+def _report(result: RestoredPhoto) -> str:
     """Status, and identity and status of at most 20 faces, as ASCII JSON for a header."""
     record = photo_record(result, {})
     kept = ("box", "status", "identity", "strength", "reason")
     faces = [{name: face[name] for name in kept} for face in record["faces"][:20]]
-    return json.dumps({"status": record["status"], "notes": list(notes), "faces": faces})
+    return json.dumps({"status": record["status"], "notes": list(result.notes), "faces": faces})
 
 
 app = create_app()

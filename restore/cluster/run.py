@@ -16,6 +16,7 @@ from restore.errors import DeviceError, InputError, MissingExtraError
 from restore.images.formats import PHOTO_SUFFIXES
 from restore.pipeline.names import Job, plan_jobs
 from restore.pipeline.options import ModelOptions
+from restore.pipeline.report import GOOD
 from restore.pipeline.run import Outcome, RunOptions, run_jobs
 from restore.pipeline.walk import Source
 
@@ -42,6 +43,35 @@ class Prefix:
         except Exception as error:  # each store has its own exceptions
             raise self._unreadable(error) from error
         return sorted(str(PurePosixPath(path).relative_to(root)) for path in found)
+
+    def identities(self) -> dict[str, dict[str, Any]]:
+        """All files with what tells one version of each from another: bytes, time or checksum."""
+        fs, root = self._open()
+        try:
+            found = fs.find(root, detail=True)
+        except FileNotFoundError:
+            return {}
+        except Exception as error:  # each store has its own exceptions
+            raise self._unreadable(error) from error
+        kept = ("size", "mtime", "LastModified", "ETag", "created", "md5Hash", "etag")
+        return {
+            str(PurePosixPath(path).relative_to(root)): {
+                "path": str(PurePosixPath(path).relative_to(root)),
+                **{key: str(about[key]) for key in kept if about.get(key) is not None},
+            }
+            for path, about in sorted(found.items())
+        }
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a small file; None where it is not there."""
+        fs, root = self._open()
+        try:
+            data: bytes = fs.cat_file(f"{root}/{name}")
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise self._unreadable(error) from error
+        return data
 
     def exists(self) -> bool:
         """Whether there is something under this prefix."""
@@ -120,14 +150,18 @@ def plan_batch(
     ext: str = "auto",
     suffix: str | None = None,
     again: bool = False,
+    key: str = "",
 ) -> Plan:
     """Plan a run; with `again` what has results is done anew.
 
     The names are those of the command line, so collisions (a.jpg, a.png) are settled here, where
-    all names are known. A photo counts as done when its result is there: it is written last.
-    Results under the source's own prefix are not taken for photos.
+    all names are known. A photo counts as done when its result is there and its record says that it
+    was made well, of this version of the photo, with these options (`key`). Results under the
+    source's own prefix are not taken for photos.
+    Raises InputError where a result would replace that of a photo under another prefix.
     """
-    names = source.names()
+    versions = source.identities()
+    names = list(versions)
     inside = _inside(source, target)
     photos = [
         name
@@ -138,9 +172,37 @@ def plan_batch(
     ]
     sources = [Source(Path(name), PurePath(name).parent) for name in photos]
     jobs = plan_jobs(sources, Path(), ext, suffix)
-    finished = set() if again else set(target.names())
-    todo = tuple(row_of(job) for job in jobs if job.photo.as_posix() not in finished)
-    return Plan(todo, len(jobs) - len(todo), len(names) - len(photos))
+    there = set(target.names())
+    todo = []
+    for job in jobs:
+        identity = versions[job.source.as_posix()] | {"prefix": source.url}
+        row = row_of(job) | {"identity": json.dumps(identity)}
+        if job.photo.as_posix() in there and not _may_be_redone(target, row, again, key):
+            continue
+        todo.append(row)
+    return Plan(tuple(todo), len(jobs) - len(todo), len(names) - len(photos))
+
+
+def _may_be_redone(target: Prefix, row: dict[str, str], again: bool, key: str) -> bool:
+    """Whether a photo that has a result is done anew; InputError where it is another photo's."""
+    name = record_name(row)
+    try:
+        record = json.loads(target.read(name) or b"null")
+    except ValueError:
+        record = None
+    made_of, wanted = (record or {}).get("source"), json.loads(row["identity"])
+    if not isinstance(made_of, dict):
+        raise InputError(
+            f"{target.url}: there is a result for {row['source']}, but no record that says of what "
+            f"({name}); choose another prefix with -o, or move it away"
+        )
+    if any(made_of.get(part) != wanted[part] for part in ("prefix", "path")):
+        raise InputError(
+            f"{target.url}: the result for {row['source']} was made of {made_of.get('path')} under "
+            f"{made_of.get('prefix')}; choose another prefix with -o"
+        )
+    done = record["status"] in GOOD and record.get("options") == key and made_of == wanted
+    return again or not done
 
 
 def row_of(job: Job) -> dict[str, str]:
@@ -172,7 +234,7 @@ def _inside(source: Prefix, target: Prefix) -> str | None:
 
 def failures(records: Sequence[dict[str, object]]) -> list[dict[str, object]]:
     """The records of photos of which something or all failed."""
-    return [record for record in records if record["status"] not in ("restored", "no_face")]
+    return [record for record in records if record["status"] not in GOOD]
 
 
 @dataclass(frozen=True)
@@ -225,6 +287,10 @@ class PhotoWorker:
         if outcome.status == "error":
             return record
         try:
+            # Whose the files are is said first: a worker that is killed leaves no nameless ones.
+            begun = folder / "begun.json"
+            begun.write_text(json.dumps(record | {"status": "started"}) + "\n", "utf-8")
+            self._options.target.put(begun, record_name(row))
             files = [path for path in output.rglob("*") if path.is_file()]
             for path in sorted(files, key=lambda path: path == job.photo):  # the photo last
                 if self._options.crops or path == job.photo:
@@ -235,18 +301,26 @@ class PhotoWorker:
 
     @staticmethod
     def _failed(row: dict[str, Any], reason: str) -> dict[str, Any]:
-        return {"input": row["source"], "status": "error", "reason": reason, "output": None}
+        return {
+            "input": row["source"], "status": "error", "reason": reason, "output": None,
+            "source": json.loads(row["identity"]),
+        }  # fmt: skip
 
 
 def _named(
     record: dict[str, Any], row: dict[str, Any], local: Path, output: Path
 ) -> dict[str, Any]:
     """The record with names relative to the prefixes, instead of this machine's folders."""
-    text = json.dumps(record, ensure_ascii=False)
-    for path, name in ((str(local), row["source"]), (f"{output}/", "")):
-        text = text.replace(json.dumps(path, ensure_ascii=False)[1:-1], name)
-    named: dict[str, Any] = json.loads(text)
-    return named
+
+    def named(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.replace(str(local), row["source"]).replace(f"{output}/", "")
+        if isinstance(value, dict):
+            return {key: named(inner) for key, inner in value.items()}
+        return [named(inner) for inner in value] if isinstance(value, list) else value
+
+    changed: dict[str, Any] = named(record)
+    return changed | {"source": json.loads(row["identity"])}
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
     worker = _worker_options(arguments, source, target)
     if not source.exists():
         raise InputError(f"{source.url}: there is nothing; expected a folder or prefix of photos")
-    plan = plan_batch(source, target, arguments.ext, arguments.suffix, arguments.overwrite)
+    plan = plan_batch(
+        source, target, arguments.ext, arguments.suffix, arguments.overwrite, worker.run.key
+    )
     total = plan.done + len(plan.todo)
     if not total:
         raise InputError(f"{source.url}: no photo among its {plan.ignored} files")
@@ -91,7 +93,8 @@ def _list_failures(target: Prefix, failed: Sequence[dict[str, Any]]) -> None:
 
 
 def _worker_options(arguments: argparse.Namespace, source: Prefix, target: Prefix) -> WorkerOptions:
-    from restore.images.files_write import WriteOptions
+    from restore.images.write import WriteOptions
+    from restore.pipeline.report import options_key
     from restore.pipeline.run import RunOptions
 
     for name in ("workers", "cpus"):
@@ -109,4 +112,6 @@ def _worker_options(arguments: argparse.Namespace, source: Prefix, target: Prefi
         threads=model.threads or arguments.cpus,
     )
     run = RunOptions(from_flags(arguments, RestoreOptions), WriteOptions(arguments.quality))
+    key = options_key(run, model=model.shaping(), ext=arguments.ext, suffix=arguments.suffix)
+    run = replace(run, key=key)
     return WorkerOptions(source, target, model, crops=arguments.crops, run=run)

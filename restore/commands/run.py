@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from restore import __version__
 from restore.commands.flags import add_flags, from_flags
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from restore.pipeline.run import Outcome, RunOptions
     from restore.pipeline.walk import Walk
 
+MAX_AHEAD = 64
 GFPGAN_VERSIONS = {name: f"gfpgan-v{name}" for name in ("1", "1.2", "1.3", "1.4")}
 
 
@@ -99,34 +101,50 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.stay_offline and not model.offline:
         arguments.parser.error("--offline and --download exclude one another")
 
-    from restore.pipeline.names import plan_jobs
-    from restore.pipeline.run import is_done
-    from restore.pipeline.summary import absent_line, faces_line
+    if arguments.ahead is not None and not 0 <= arguments.ahead <= MAX_AHEAD:
+        raise OptionError(f"--ahead is {arguments.ahead}; expected 0 to {MAX_AHEAD}")
+
+    from restore.pipeline.names import plan_jobs, single_file
+    from restore.pipeline.report import is_done, options_key, read_ledger
+    from restore.pipeline.summary import absent_line, faces_line, ignored_lines
     from restore.pipeline.walk import find_photos
 
     output = Path(arguments.output)
     walk = find_photos(arguments.input, arguments.recursive, output)
     for path, reason in walk.problems:
         say(f"restore: {path}: {reason}")
+    for told in ignored_lines(walk):
+        say(f"restore: {told}")
     if not walk.photos:
         say(_nothing_found(walk, arguments))
         return NOTHING_DONE
-    jobs = plan_jobs(walk.photos, output, arguments.ext, arguments.suffix)
-    done = [job for job in jobs if is_done(job, options.restore.aligned)]
-    if done and not (arguments.resume or arguments.overwrite):
+    single = single_file(walk.photos, output, arguments.overwrite)
+    ledger = None if single else read_ledger(output / "results.jsonl")
+    jobs = [single] if single else plan_jobs(
+        walk.photos, output, arguments.ext, arguments.suffix, ledger, options.restore.aligned
+    )  # fmt: skip
+    earlier = [job for job in jobs if job.earlier is not None]
+    if earlier and not (arguments.resume or arguments.overwrite):
         raise OptionError(
-            f"{len(done)} of {count_of(len(jobs), 'photo')} have results in {output} already; "
+            f"{len(earlier)} of {count_of(len(jobs), 'photo')} have results in {output} already; "
             "go on with --resume, replace them with --overwrite, or choose another folder with -o"
         )
-    todo = [job for job in jobs if arguments.overwrite or job not in set(done)]
-    with _report(arguments, output) as report:
+    key = options_key(
+        options,
+        model=model.shaping(),
+        **{name: getattr(arguments, name) for name in ("reference", "ext", "suffix")},
+    )
+    options = replace(options, key=key)
+    done = [job for job in jobs if arguments.resume and is_done(job.earlier, job.source, key)]
+    todo = [job for job in jobs if job not in set(done)]
+    with _report(arguments, None if single else output) as report:
         outcomes = _run(arguments, model, options, todo, report) if todo else []
     if not arguments.quiet:
         for line in (faces_line(outcomes), absent_line(outcomes)):
             if line:
                 say(f"restore: {line}")
-        say(_summary(outcomes, len(done) if arguments.resume else 0, walk, output))
-    return _exit_code(outcomes, len(jobs) - len(todo), walk)
+        say(_summary(outcomes, len(done), walk, output))
+    return _exit_code(outcomes, len(done), walk)
 
 
 def _run(
@@ -134,12 +152,11 @@ def _run(
     model: ModelOptions,
     options: RunOptions,
     jobs: list[Job],
-    report: IO[str],
+    report: Callable[[Mapping[str, Any]], None],
 ) -> list[Outcome]:
     from tqdm import tqdm
 
     from restore.pipeline.overlap import ahead_of, run_overlapped
-    from restore.pipeline.report import write_record
     from restore.pipeline.restorer import load_restorer
     from restore.report.page import run_page
 
@@ -160,12 +177,13 @@ def _run(
         watch = closing.enter_context(page)
         ahead = ahead_of(restorer.runtime) if arguments.ahead is None else arguments.ahead
         for outcome in run_overlapped(restorer, jobs, options, watch, ahead):
-            write_record(report, {**outcome.record, "model": name, "scale": scale})
+            report({**outcome.record, "model": name, "scale": scale})
             outcomes.append(outcome)
             bar.update()
             line = _line(outcome)
             if line and (not arguments.quiet or not outcome.good):
-                bar.write(line, file=sys.stderr)
+                bar.clear()
+                say(line)
     except Interrupted:
         bar.close()
         say(
@@ -181,15 +199,20 @@ def _run(
 
 def _line(outcome: Outcome) -> str | None:
     """What is said of a photo while it runs; None where all went well."""
-    if outcome.status == "restored":
-        return None
     source = str(outcome.job.source)
     reason = outcome.reason or outcome.status
+    if outcome.status == "restored":
+        told = ("animation", "damaged", "the file is cut", "no end mark", "pictures: only")
+        notes = outcome.record.get("notes", ())
+        reason = "; ".join(n for n in notes if any(words in n for words in told))
+        if not reason:
+            return None
     return f"restore: {reason if reason.startswith(source) else f'{source}: {reason}'}"
 
 
 def _summary(outcomes: list[Outcome], left_out: int, walk: Walk, output: Path) -> str:
-    count = {status: sum(o.status == status for o in outcomes) for status in _WORDS}
+    said = ["unchanged" if o.status == "restored" and not o.faces else o.status for o in outcomes]
+    count = {status: said.count(status) for status in _WORDS}
     parts = [f"{count[status]} {words}" for status, words in _WORDS.items() if count[status]]
     if left_out:
         parts.append(f"{left_out} done before")
@@ -204,6 +227,7 @@ def _summary(outcomes: list[Outcome], left_out: int, walk: Walk, output: Path) -
 
 _WORDS = {
     "restored": "restored",
+    "unchanged": "unchanged",
     "no_face": "without a face",
     "partial": "with a face that failed",
     "failed": "whose faces failed",
@@ -221,7 +245,9 @@ def _exit_code(outcomes: list[Outcome], done_before: int, walk: Walk) -> int:
 def _nothing_found(walk: Walk, arguments: argparse.Namespace) -> str:
     ignored = f" ({len(walk.ignored)} other files were ignored)" if walk.ignored else ""
     deeper = "" if arguments.recursive else "; --recursive looks into sub-folders"
-    return f"restore: error: found no photo in {', '.join(arguments.input)}{ignored}{deeper}"
+    return (
+        f"restore: error: found no photo in {', '.join(map(str, arguments.input))}{ignored}{deeper}"
+    )
 
 
 def model_options_of(arguments: argparse.Namespace) -> ModelOptions:
@@ -238,7 +264,7 @@ def model_options_of(arguments: argparse.Namespace) -> ModelOptions:
 
 def run_options_of(arguments: argparse.Namespace) -> RunOptions:
     """What the parsed flags ask of a run; OptionError where a value is out of range."""
-    from restore.images.files_write import WriteOptions
+    from restore.images.write import WriteOptions
     from restore.pipeline.run import RunOptions
 
     if not 1 <= arguments.quality <= 100:
@@ -251,15 +277,33 @@ def run_options_of(arguments: argparse.Namespace) -> RunOptions:
 
 
 @contextmanager
-def _report(arguments: argparse.Namespace, output: Path) -> Iterator[IO[str]]:
-    from restore.pipeline.report import open_report
+def _report(
+    arguments: argparse.Namespace, output: Path | None
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """What takes the records: `results.jsonl` in the output, by which `--resume` knows what is
+    done, and the file or stream of `--report-json`."""
+    from restore.errors import InputError
+    from restore.pipeline.report import Report, record_line
 
-    if arguments.report_json == "-":
-        yield sys.stdout
-        return
-    path = Path(arguments.report_json) if arguments.report_json else output / "results.jsonl"
-    with open_report(path) as file:
-        yield file
+    paths = [] if output is None else [output / "results.jsonl"]
+    if arguments.report_json not in (None, "-"):
+        paths.append(Path(arguments.report_json))
+    with ExitStack() as closing:
+        reports = [closing.enter_context(Report(path)) for path in dict.fromkeys(paths)]
+
+        def write(record: Mapping[str, Any]) -> None:
+            for report in reports:
+                report.write(record)
+            if arguments.report_json == "-":
+                try:
+                    sys.stdout.write(record_line(record).decode("utf-8"))
+                    sys.stdout.flush()
+                except (OSError, ValueError, AttributeError) as error:
+                    with suppress(OSError):  # nothing is said again when the program ends
+                        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                    raise InputError("standard output was closed (--report-json -)") from error
+
+        yield write
 
 
 def _page_path(arguments: argparse.Namespace) -> Path | None:

@@ -11,15 +11,20 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from restore.errors import RestoreError
+from restore.errors import MissingExtraError, RestoreError
 
 GOOD, SOME_FAILED, NOTHING_DONE = 0, 1, 2
+EXTRA_OF = {"torch": "torch", "torchvision": "torch", "lmdb": "train", "lpips": "train"}
+"""Packages that a command may lack -> the extra that brings them."""
+WORKER = "restore"
+"""Name of the threads that restore photos ahead (`restore.pipeline.overlap`)."""
 EXIT_CODES = "exit code: 0 all done, 1 some of it failed, 2 nothing could be done, 130 interrupted"
 
 
@@ -83,18 +88,30 @@ def run_verb(name: str, words: Sequence[str], prog: str | None = None) -> int:
 
 def exit_code_of(work: Callable[[], int]) -> int:
     """The exit code of a program's work; what is wrong is told in one line."""
+    fill_streams()
     try:
         with interrupts():
             return work()
     except RestoreError as error:
         say(f"restore: error: {error}")
+        for thread in threading.enumerate():
+            if thread.name == WORKER:  # in native code it must not outlive Python
+                thread.join()
         return NOTHING_DONE
     except Interrupted as interrupt:
         say("restore: interrupted")
+        if threading.active_count() > 1:  # a thread in native code cannot be ended otherwise
+            os._exit(interrupt.code)
         return interrupt.code
     except BrokenPipeError:  # who read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return SOME_FAILED
+    except ModuleNotFoundError as error:
+        extra = EXTRA_OF.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        say(f"restore: error: {MissingExtraError(str(error.name), extra, 'this command')}")
+        return NOTHING_DONE
     except OSError as error:  # a disk that is full, a folder that may not be read
         say(f"restore: error: {error}")
         return NOTHING_DONE
@@ -139,12 +156,14 @@ def interrupts() -> Iterator[None]:
     """Ctrl-C and SIGTERM end the run between two instructions, so that nothing stays half-done."""
 
     def interrupt(number: int, frame: Any) -> None:
+        for other in former:  # a second time: at once, whatever is being tidied up
+            signal.signal(other, lambda n, _: os._exit(128 + n))
         raise Interrupted(number)
 
-    try:
-        former = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals go elsewhere
-        former = {}
+    former: dict[int, Any] = {}
+    with suppress(ValueError):  # not the main thread: signals go elsewhere
+        for wanted in (signal.SIGINT, signal.SIGTERM):
+            former[wanted] = signal.signal(wanted, interrupt)
     try:
         yield
     finally:
@@ -152,12 +171,25 @@ def interrupts() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def fill_streams() -> None:
+    """Open what was closed at the start: the next file opened would be taken for standard error."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115
+
+
 def say(text: str) -> None:
-    """A line on stderr; nothing where that is closed."""
-    try:
-        print(text, file=sys.stderr)
-    except (OSError, ValueError):
-        return
+    """A line on standard error, which may be closed: that ends no run.
+
+    Control characters of file names are shown, not obeyed.
+    """
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    with suppress(OSError, ValueError, AttributeError):
+        print(shown, file=sys.stderr, flush=True)
 
 
 def count_of(number: int, noun: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import threading
 
 from restore.commands.flags import add_flags, from_flags
@@ -20,7 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C."""
     from restore.ui.page import import_gradio
+    from restore.ui.privacy import stay_inside
 
+    stay_inside()
+    for name in ("SIGTERM", "SIGHUP"):  # a closed terminal, too, clears the photos away
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     import_gradio()  # before the model: what is missing is said at once
 
     from restore.pipeline.restorer import load_restorer

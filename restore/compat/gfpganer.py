@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from restore.images.depth import to_rgb
+from restore.errors import InputError
+from restore.images.pixels import to_rgb
 from restore.pipeline.options import FaceChoice, ModelOptions, RestoreOptions
 from restore.pipeline.restorer import Restorer
 
@@ -67,7 +68,7 @@ class GFPGANer:
         own code ignores it, so it counts as 1 where it is left out or the model has no such dial
         (with a warning). A face that fails is left out of both lists, with a warning.
         """
-        photo = img if isinstance(img, (str, Path)) else _swap(np.asarray(img))
+        photo = img if isinstance(img, (str, Path)) else _swap(_checked(img))
         if weight is not None and not self.restorer.runtime.supports_fidelity:
             _log.warning("this model has no fidelity dial: weight %s is not used", weight)
             weight = None
@@ -99,6 +100,21 @@ class _Background:
 
     def enlarge(self, rgb: np.ndarray) -> np.ndarray:
         return _swap(self.upsampler.enhance(_swap(rgb), outscale=self.upscale)[0])
+
+
+def _checked(image: Any) -> np.ndarray:
+    """The array that a caller gave; InputError for what is none, or has other channels."""
+    if not isinstance(image, np.ndarray):
+        raise InputError(
+            f"img is {type(image).__name__}; expected an array [h,w] or [h,w,c], BGR(A) or gray, "
+            "or a path (cv2.imread returns None for a file that it cannot read)"
+        )
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
+        raise InputError(
+            f"img has shape {list(image.shape)}; expected [h,w], [h,w,1], BGR [h,w,3] or BGRA "
+            "[h,w,4]"
+        )
+    return image
 
 
 def _swap(image: np.ndarray) -> np.ndarray:

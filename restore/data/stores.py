@@ -12,11 +12,12 @@ from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from restore.config.graph_layout import locate, map_array
 from restore.config.model_header import read_header
 from restore.errors import CheckpointError, InputError, MissingExtraError
+from restore.images.files import open_picture
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -24,9 +25,9 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 def decode_rgb(data: bytes) -> np.ndarray:
     """RGB uint8 [h,w,3] of an image file's bytes; raises InputError for damaged ones."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_picture(data) as image:
             return _eight_bit(image)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except (InputError, OSError, ValueError, SyntaxError) as error:
         raise InputError(f"cannot be decoded: {error}") from error
 
 

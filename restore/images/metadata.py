@@ -1,4 +1,4 @@
-"""What a photo file says beside its pixels: EXIF, XMP, ICC profile, IPTC, resolution, text."""
+"""What a photo file says beside its pixels: EXIF, XMP, ICC, IPTC, resolution, text, AI label."""
 
 from __future__ import annotations
 
@@ -6,14 +6,37 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any
+
+from restore import __version__
+from restore.errors import InputError
+from restore.images.formats import Format
+from restore.images.tiff import (
+    EXIF_IFD,
+    GPS_IFD,
+    ORIENTATION,
+    Directory,
+    pack_exif,
+    read_exif,
+    read_header,
+)
+from restore.images.xmp import digital_source_type, fit_pixels, set_source_type
 
 EXIF_PREFIX = b"Exif\x00\x00"
 XMP_SEGMENT = b"http://ns.adobe.com/xap/1.0/\0"
 """What the XMP segment of a JPEG begins with."""
-ORIENTATION = 0x0112
-_EXIF_IFD = 0x8769
+JPEG_SEGMENT = 65533
+"""Most bytes of payload in one JPEG segment."""
+_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+AI_COMPOSITE = _TYPES + "compositeWithTrainedAlgorithmicMedia"
+"""IPTC: a photo with some elements that a trained model made."""
+AI_MADE = _TYPES + "trainedAlgorithmicMedia"
+"""IPTC: all of it is a trained model's; a restoration makes it no less so."""
+_XMP_TAG, _ICC_TAG = 700, 34675
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
+_RAW_EXIF = "Raw profile type exif"
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))([1-8])")
 # IFD0 tags that describe how a TIFF stores its pixels, not the photo: they never travel.
 # fmt: off
 _STRUCTURAL_TAGS = frozenset([
@@ -22,13 +45,6 @@ _STRUCTURAL_TAGS = frozenset([
     338, 339, 340, 341, 342, 347, 529, 530, 531, 532, 700, 33723, 34377, 34675,
 ])
 # fmt: on
-
-
-_BROKEN_EXIF = (
-    struct.error, SyntaxError, TypeError, ValueError, AttributeError, LookupError, OSError,
-    ArithmeticError,
-)  # fmt: skip
-"""What Pillow raises on EXIF blocks that are damaged."""
 
 
 @dataclass(frozen=True)
@@ -55,68 +71,74 @@ class Metadata:
             sizes = {ORIENTATION: 1, _PIXEL_WIDTH: width, _PIXEL_HEIGHT: height}
             exif = set_exif_integers(exif, sizes)
         if xmp is not None:
-            xmp = re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))[1-8]", rb"\g<1>1", xmp)
+            xmp = fit_pixels(_XMP_ORIENTATION.sub(rb"\g<1>1", xmp), width, height)
         return replace(self, exif=exif, xmp=xmp)
+
+    @property
+    def orientation(self) -> int:
+        """EXIF orientation 1..8 of the pixels as stored; else that of the XMP; 1 for none."""
+        directory = None if self.exif is None else read_exif(self.exif.removeprefix(EXIF_PREFIX))
+        value = 0 if directory is None else directory.number(ORIENTATION, 0)
+        if not value and self.xmp and (found := _XMP_ORIENTATION.search(self.xmp)):
+            value = int(found[2])
+        return value if 1 <= value <= 8 else 1
 
 
 def read_metadata(image: Any) -> tuple[Metadata, tuple[str, ...]]:
-    """Collect the metadata of a PIL image (a TIFF: before its pixels are loaded).
-
-    Also returned, in words: what of it is damaged and therefore left out.
-    """
+    """The metadata of a loaded PIL image, and in words: what of it is damaged and left out."""
     damaged: tuple[str, ...] = ()
     info = image.info
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or _xmp_of_jpeg(image)
-    if isinstance(xmp, str):
-        xmp = xmp.encode("utf-8")
-    tags = getattr(image, "tag_v2", None) if image.format == "TIFF" else None
-    if tags is not None:
-        try:
-            exif = _exif_of_tiff(image)
-        except _BROKEN_EXIF:
-            exif, damaged = None, ("the EXIF block is damaged: not kept",)
-        raw_xmp = tags.get(700)
-        xmp = xmp or (bytes(raw_xmp) if isinstance(raw_xmp, (bytes, tuple)) else None)
-    else:
-        exif = info.get("exif") or None
-        if exif is None and not image.format:  # a PIL image made in memory
-            block = image.getexif()
-            exif = block.tobytes() if len(block) else None
-    if exif is not None and not exif.startswith(EXIF_PREFIX):
-        exif = EXIF_PREFIX + exif
-    dpi = None if tags is not None and 282 not in tags else _dpi(info.get("dpi"))
-    icc = info.get("icc_profile")
-    metadata = Metadata(
-        exif=exif,
-        xmp=xmp or None,
-        icc=icc if isinstance(icc, bytes) and icc else None,
-        dpi=dpi,
+    text = _text(image)
+    exif = info.get("exif") or None
+    if exif is None and (raw := dict(text).get(_RAW_EXIF)):
+        exif = _hexadecimal(raw)
+        text = tuple(pair for pair in text if pair[0] != _RAW_EXIF or exif is None)
+    if exif is None and (not image.format or image.format == "TIFF"):
+        exif, damaged = _exif_of_pillow(image)
+    return Metadata(
+        exif=_with_prefix(exif),
+        xmp=(xmp.encode("utf-8", "replace") if isinstance(xmp, str) else xmp) or None,
+        icc=_bytes(info.get("icc_profile")),
+        dpi=_dpi(info.get("dpi")),
         iptc=_iptc(image),
-        text=_text(image),
+        text=text,
+    ), damaged
+
+
+def metadata_of_tiff(directory: Directory) -> Metadata:
+    """The metadata that a page of a TIFF holds."""
+    kept = {tag: e for tag, e in directory.entries.items() if tag not in _STRUCTURAL_TAGS}
+    exif = Directory(directory.order, kept, 0, directory.below)
+    found = {
+        tag: entry.data
+        for tag in (_XMP_TAG, _ICC_TAG)
+        if (entry := directory.entries.get(tag)) is not None and entry.kind in (1, 2, 7)
+    }
+    return Metadata(
+        exif=_with_prefix(pack_exif(exif) if kept or exif.below else None),
+        xmp=found.get(_XMP_TAG),
+        icc=found.get(_ICC_TAG),
+        dpi=_dpi_of_tiff(directory),
     )
-    return metadata, damaged
+
+
+def _dpi_of_tiff(directory: Directory) -> tuple[float, float] | None:
+    unit = {2: 1.0, 3: 2.54}.get(directory.number(296, 2))  # inch, centimetre
+    rationals = [directory.entries.get(tag) for tag in (282, 283)]
+    if unit is None or any(entry is None or entry.kind != 5 for entry in rationals):
+        return None
+    pairs = [struct.unpack_from(f"{directory.order}II", e.data) for e in rationals if e]
+    return _dpi([unit * x / y if y else 0 for x, y in pairs])
 
 
 def exif_is_sound(exif: bytes) -> bool:
     """Whether an EXIF block can be taken apart and put together again, as a TIFF file needs."""
-    from PIL import Image
-
-    block = Image.Exif()
-    try:
-        block.load(exif)
-        block.tobytes()
-    except _BROKEN_EXIF:
-        return False
-    return True
-
-
-def orientation_of(image: Any) -> int:
-    """EXIF orientation 1..8 of a PIL image; 1 where there is none or it is not in that range."""
-    try:
-        value = int(image.getexif().get(ORIENTATION, 1))
-    except _BROKEN_EXIF:
-        return 1
-    return value if 1 <= value <= 8 else 1
+    directory = read_exif(exif.removeprefix(EXIF_PREFIX))
+    # Directories inside of one another, as makers of bombs build them, are no EXIF.
+    return directory is not None and not any(
+        tag in (EXIF_IFD, GPS_IFD) for inner in directory.below.values() for tag in inner.entries
+    )
 
 
 def set_exif_integers(exif: bytes, values: Mapping[int, int]) -> bytes:
@@ -127,21 +149,15 @@ def set_exif_integers(exif: bytes, values: Mapping[int, int]) -> bytes:
     """
     start = len(EXIF_PREFIX) if exif.startswith(EXIF_PREFIX) else 0
     body = bytearray(exif[start:])
-    order = {b"II": "<", b"MM": ">"}.get(bytes(body[:2]))
-    if order is None:
-        return exif
     try:
-        pending = [struct.unpack_from(order + "I", body, 4)[0]]
-        seen: set[int] = set()
-        while pending:
+        order, big, first = read_header(bytes(body[:16]))
+        pending = [] if big else [first]
+        for _ in range(2):  # IFD0, and the Exif IFD that it points at
             offset = pending.pop()
-            if offset in seen:
-                continue
-            seen.add(offset)
             (count,) = struct.unpack_from(order + "H", body, offset)
             for entry in range(offset + 2, offset + 2 + 12 * count, 12):
                 tag, kind, length = struct.unpack_from(order + "HHI", body, entry)
-                if tag == _EXIF_IFD:
+                if tag == EXIF_IFD and not pending:
                     pending.append(struct.unpack_from(order + "I", body, entry + 8)[0])
                 elif tag in values and length == 1 and kind in (3, 4):
                     if kind == 3 and values[tag] > 0xFFFF:
@@ -149,20 +165,45 @@ def set_exif_integers(exif: bytes, values: Mapping[int, int]) -> bytes:
                     struct.pack_into(
                         order + ("H" if kind == 3 else "I"), body, entry + 8, values[tag]
                     )
-    except struct.error:
+    except IndexError:  # there is no Exif IFD
+        pass
+    except (struct.error, InputError):
         return exif
     return exif[:start] + bytes(body)
 
 
-def _exif_of_tiff(image: Any) -> bytes | None:
-    from PIL import Image
+def _exif_of_pillow(image: Any) -> tuple[bytes | None, tuple[str, ...]]:
+    """The EXIF block of a PIL image that has none as bytes: one made in memory, or a TIFF."""
+    try:
+        block = image.getexif()
+        if not len(block):
+            return None, ()
+        directory = read_exif(block.tobytes().removeprefix(EXIF_PREFIX))
+    except (struct.error, SyntaxError, TypeError, ValueError, AttributeError, LookupError, OSError,
+            ArithmeticError, RecursionError):  # fmt: skip
+        directory = None
+    if directory is None:
+        return None, ("the EXIF block is damaged: not kept",)
+    kept = {tag: e for tag, e in directory.entries.items() if tag not in _STRUCTURAL_TAGS}
+    return pack_exif(replace(directory, entries=kept)), ()
 
-    block = Image.Exif()
-    # A copy: Pillow still needs the file's own tags when it loads and turns the pixels.
-    block.load(image.getexif().tobytes())
-    for tag in [tag for tag in block if tag in _STRUCTURAL_TAGS]:
-        del block[tag]
-    return block.tobytes() if len(block) else None
+
+def _with_prefix(exif: Any) -> bytes | None:
+    if not isinstance(exif, bytes) or not exif:
+        return None
+    return exif if exif.startswith(EXIF_PREFIX) else EXIF_PREFIX + exif
+
+
+def _bytes(value: Any) -> bytes | None:
+    return value if isinstance(value, bytes) and value else None
+
+
+def _hexadecimal(text: str) -> bytes | None:
+    """ImageMagick's way to put EXIF into a PNG text: a name, a length, then hexadecimal digits."""
+    try:
+        return bytes.fromhex("".join(text.split("\n")[3:]))
+    except ValueError:
+        return None
 
 
 def _dpi(value: Any) -> tuple[float, float] | None:
@@ -192,3 +233,38 @@ def _text(image: Any) -> tuple[tuple[str, str], ...]:
     chunks = image.info.items()
     named = getattr(image, "_text", None) or {k: v for k, v in chunks if isinstance(v, str)}
     return tuple((k, str(v)) for k, v in named.items() if k != "XML:com.adobe.xmp")
+
+
+def ai_labelled(
+    metadata: Metadata, faces: int, form: Format, when: datetime | None = None
+) -> tuple[Metadata, tuple[str, ...]]:
+    """Metadata that says that a generative model restored `faces` faces; and notes.
+
+    What the XMP packet holds stays. A packet that is damaged, or would be too long for a JPEG
+    then, stays as it was, without the label, and a note says so. `when`: None for now.
+    """
+    if not form.metadata:
+        return metadata, (f"{form.name} holds no XMP: without the AI label",)
+    former = digital_source_type(metadata.xmp)
+    parameters = (
+        f"{faces} face{'' if faces == 1 else 's'} restored by a generative model; "
+        "the detail is plausible, not evidence"
+    )
+    if former is not None:
+        parameters += f"; DigitalSourceType was {former}"
+    moment = (when or datetime.now(timezone.utc)).isoformat(timespec="seconds")
+    event = {
+        "action": "edited",
+        "softwareAgent": f"restore {__version__}",
+        "when": moment,
+        "parameters": parameters,
+        "changed": "/",
+    }
+    value = AI_MADE if former == AI_MADE else AI_COMPOSITE
+    try:
+        xmp = set_source_type(metadata.xmp, value, event)
+    except InputError as error:
+        return metadata, (f"the XMP packet {error}; it is kept, without the AI label",)
+    if metadata.xmp and form.name == "JPEG" and len(xmp) + len(XMP_SEGMENT) > JPEG_SEGMENT:
+        return metadata, ("the XMP packet leaves no room in a JPEG: without the AI label",)
+    return replace(metadata, xmp=xmp), ()

@@ -1,4 +1,4 @@
-"""A photo in memory: upright pixels, alpha and metadata, made from an array or a PIL image."""
+"""A photo in memory: upright pixels, alpha, metadata; made of an array, a tensor, a PIL image."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from restore.errors import InputError
-from restore.images.metadata import Metadata, orientation_of, read_metadata
-from restore.images.orientation import turn_upright
+from restore.errors import InputError, OptionError
+from restore.images.formats import MAX_MEGAPIXELS
+from restore.images.metadata import Metadata, read_metadata
+from restore.images.pixels import split_alpha, turn_upright
 from restore.images.profile import convert_to_srgb, profile_space
 
-MAX_PIXELS = 178_956_970
-"""Most pixels a photo may declare; Pillow's own limit for decompression bombs."""
+RESULT_FACTOR = 2.5
+"""How many times as many pixels a result may have as a photo."""
 # What Pillow raises on files that are damaged or are made to do damage.
 DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, ArithmeticError,
@@ -66,36 +67,64 @@ def photo_from_array(array: np.ndarray) -> Photo:
     return Photo(pixels, alpha, flat=array.ndim == 2)
 
 
-def split_alpha(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """[h,w,c], c = 1..4 -> (pixels [h,w] or [h,w,3], alpha [h,w] or None), contiguous."""
-    channels = planes.shape[2]
-    alpha = np.ascontiguousarray(planes[:, :, -1]) if channels in (2, 4) else None
-    pixels = planes[:, :, 0] if channels <= 2 else planes[:, :, :3]
-    return np.ascontiguousarray(pixels), alpha
+def is_tensor(value: Any) -> bool:
+    """Is it a torch tensor, or something that acts as one?"""
+    return all(hasattr(value, name) for name in ("detach", "cpu", "numpy", "is_floating_point"))
 
 
-def photo_from_pil(image: Any, planes: np.ndarray | None = None) -> Photo:
+def photo_from_tensor(tensor: Any) -> Photo:
+    """A photo of a tensor [c,h,w], c = 1..4 (gray, gray+alpha, RGB, RGBA), on any device.
+
+    uint8 and uint16 are taken as they are; floats are in [0,1] and become 8 bits, rounded, so that
+    `torchvision.io.read_image` and `to_tensor` both fit. Raises InputError for another shape, for
+    NaN, and for values outside of [0,1], such as the networks' own [-1,1].
+    """
+    if tensor.ndim != 3 or tensor.shape[0] not in (1, 2, 3, 4):
+        batch = "; give the photos of a batch one by one" if tensor.ndim == 4 else ""
+        raise InputError(
+            f"photo tensor has shape {list(tensor.shape)}; expected [c,h,w] with c = 1..4{batch}"
+        )
+    floating = tensor.is_floating_point()
+    # numpy knows no bfloat16.
+    array = (tensor.detach().float() if floating else tensor.detach()).cpu().numpy()
+    if floating:
+        array = _eight_bits(array)
+    return photo_from_array(np.ascontiguousarray(array.transpose(1, 2, 0)))
+
+
+def _eight_bits(array: np.ndarray) -> np.ndarray:
+    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    # Resampling overshoots a little; half a level is no other range.
+    slack = 0.5 / 255
+    if not (low >= -slack and high <= 1 + slack):
+        hint = "; for [-1,1] give (x + 1) / 2" if -1.5 < low < 0 and high < 1.5 else ""
+        raise InputError(
+            f"photo tensor holds values from {low:.3g} to {high:.3g}; expected floats in [0,1], or "
+            f"uint8{hint}"
+        )
+    return np.rint(array.clip(0, 1) * 255).astype(np.uint8)
+
+
+def photo_from_pil(image: Any, limits: Limits | None = None) -> Photo:
     """Make a photo from a PIL image of any mode; turned upright, the metadata kept.
 
-    `planes` [h,w,c], uint8 or uint16 RGB(A) or gray(, alpha), as stored in the file, replace the
-    image's own pixels where Pillow would reduce them (16-bit colour). Raises InputError for
-    damaged files and for kinds that hold no photo (32-bit and float samples).
+    Raises InputError for damaged files and for kinds that hold no photo (32-bit and float samples).
     """
-    check_pixel_count(*image.size)
-    tiff = image.format == "TIFF"
-    if not tiff:
-        load_pixels(image)  # PNG may hold EXIF and text behind the pixels
-    notes = _frame_notes(image)
-    metadata, damaged = read_metadata(image)
-    notes += damaged
-    orientation = orientation_of(image)
-    if planes is None:
-        load_pixels(image)
-        # Pillow turns TIFF pixels itself while it loads them, and then drops the tag.
-        orientation = orientation_of(image) if tiff else orientation
-        image, metadata, mode_notes = _plain_mode(image, metadata)
-        notes += mode_notes
-        planes = _planes(image)
+    (limits or Limits()).check(image.size[0], image.size[1])
+    load_pixels(image)  # PNG may hold EXIF and text behind the pixels
+    image = _honest(image)
+    metadata, notes = read_metadata(image)
+    # Pillow turns TIFF pixels itself while it loads them, and then drops the tag.
+    turned = image.format == "TIFF"
+    orientation = 1 if turned else metadata.orientation
+    planes, metadata, mode_notes = planes_of(image, metadata)
+    return upright_photo(planes, orientation, metadata, (*notes, *frame_notes(image), *mode_notes))
+
+
+def upright_photo(
+    planes: np.ndarray, orientation: int, metadata: Metadata, notes: tuple[str, ...]
+) -> Photo:
+    """The photo of pixels as stored [h,w,c], c = 1..4, and what the file says of them."""
     pixels, alpha = split_alpha(turn_upright(planes, orientation))
     metadata, profile_notes = _fitting_profile(metadata, gray=pixels.ndim == 2)
     height, width = pixels.shape[:2]
@@ -110,21 +139,84 @@ def load_pixels(image: Any) -> None:
         raise InputError(f"is damaged or truncated: {error}") from error
 
 
-def check_pixel_count(width: int, height: int) -> None:
-    """Raise InputError for sizes no photo has, before any memory is taken for them."""
-    if width * height > MAX_PIXELS:
-        raise InputError(
-            f"declares {width} x {height} = {width * height} pixels; at most {MAX_PIXELS} are "
-            f"taken (a decompression bomb?); make it smaller first"
-        )
+@dataclass(frozen=True)
+class Limits:
+    """What a photo file may cost. Checked before pixels are decoded."""
+
+    megapixels: float = MAX_MEGAPIXELS
+    """Most pixels of a photo, in millions; its result may have 2.5 times as many. 16-bit photos
+    count twice. The default holds a run in 2 GB (docs/speed.md)."""
+    scale: float = 1.0
+    """By which the photo will be enlarged."""
+    strict: bool = False
+    """Refuse what is damaged but can be viewed, instead of a note."""
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.megapixels, (int, float)) and 0 < self.megapixels < 1e9):
+            raise OptionError(
+                f"max megapixels is {self.megapixels!r}; expected a number above 0, such as 100"
+            )
+
+    def check(self, width: int, height: int, depth16: bool = False) -> None:
+        """Raise InputError for a size that is too large, before any memory is taken for it."""
+        weight = 2 if depth16 else 1
+        count = weight * width * height / 1e6
+        result = count * self.scale**2
+        most = RESULT_FACTOR * self.megapixels
+        counted = " (16-bit pixels count twice)" if depth16 else ""
+        if count > self.megapixels:
+            raise InputError(
+                f"declares {width} x {height} px, {count:.0f} megapixels{counted}; at most "
+                f"{self.megapixels:g} are taken (is it a decompression bomb?); if not, raise "
+                f"--max-megapixels (max_megapixels) to {np.ceil(count):.0f}"
+            )
+        if result > most:
+            raise InputError(
+                f"{width} x {height} px at scale {self.scale:g} would be {result:.0f} "
+                f"megapixels{counted}; at most {most:g} are made; choose a smaller scale "
+                f"(-s), or raise --max-megapixels (max_megapixels) to "
+                f"{np.ceil(max(count, result / RESULT_FACTOR)):.0f}"
+            )
 
 
-def _frame_notes(image: Any) -> tuple[str, ...]:
+def _honest(image: Any) -> Any:
+    """The image without what a text in it passes for: Pillow keeps PNG texts and what it has read
+    itself under the same names (exif, transparency, ...)."""
+    info = image.info
+    false = [key for key in ("exif", "icc_profile", "transparency", "xmp", "dpi")
+             if key in info and not isinstance(info[key], (bytes, tuple, int))]  # fmt: skip
+    if not false:
+        return image
+    honest = image.copy()
+    honest.format = image.format
+    for key in false:
+        del honest.info[key]
+    return honest
+
+
+def frame_notes(image: Any) -> tuple[str, ...]:
+    """What is said of a picture that is one of several."""
     try:
-        frames = getattr(image, "n_frames", 1)
+        if not getattr(image, "is_animated", False):
+            return ()
+        if image.format == "GIF":  # to count them is to walk through all of them
+            return ("an animation: only its first frame was restored",)
+        frames = image.n_frames
     except DECODE_ERRORS:  # a later frame is damaged; the first one is all that is used
         return ("only the first frame can be read",)
-    return (f"only the first of {frames} frames is used",) if frames > 1 else ()
+    if image.format == "MPO":
+        return (f"holds {frames} pictures: only the first was restored",)
+    kind = "pages" if image.format == "TIFF" else "frames of an animation"
+    return (f"only the first of {frames} {kind} was restored",)
+
+
+def planes_of(image: Any, metadata: Metadata) -> tuple[np.ndarray, Metadata, tuple[str, ...]]:
+    """A loaded PIL image of any mode as uint8 or uint16 [h,w,c], c = 1..4, and notes."""
+    image, metadata, notes = _plain_mode(image, metadata)
+    array = np.asarray(image)
+    if image.mode.startswith("I"):
+        array = array.astype(np.uint16)
+    return array if array.ndim == 3 else array[:, :, None], metadata, notes
 
 
 def _plain_mode(image: Any, metadata: Metadata) -> tuple[Any, Metadata, tuple[str, ...]]:
@@ -132,8 +224,8 @@ def _plain_mode(image: Any, metadata: Metadata) -> tuple[Any, Metadata, tuple[st
     mode = image.mode
     if mode in ("CMYK", "LAB"):
         without = Metadata(metadata.exif, metadata.xmp, None, metadata.dpi, metadata.iptc)
-        how = "by its profile" if metadata.icc or mode == "LAB" else "without a profile"
-        return convert_to_srgb(image, metadata.icc), without, (f"{mode} turned to sRGB {how}",)
+        converted, how = convert_to_srgb(image, metadata.icc)
+        return converted, without, (f"{mode} turned to sRGB {how}",)
     if mode == "F" or (mode == "I" and _beyond_16_bit(image)):
         raise InputError(
             f"holds samples of 32 bits (mode {mode}); expected 8 or 16 bits; convert it first"
@@ -164,13 +256,6 @@ def _unpaletted(image: Any, transparent: bool) -> Any:
         (colours[..., 0] == colours[..., 1]).all() and (colours[..., 1] == colours[..., 2]).all()
     )
     return rgb.convert("LA" if transparent else "L") if gray else rgb
-
-
-def _planes(image: Any) -> np.ndarray:
-    array = np.asarray(image)
-    if image.mode.startswith("I"):
-        array = array.astype(np.uint16)
-    return array if array.ndim == 3 else array[:, :, None]
 
 
 def _fitting_profile(metadata: Metadata, gray: bool) -> tuple[Metadata, tuple[str, ...]]:

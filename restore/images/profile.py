@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from restore.errors import InputError
+
 _BLACK_POINT_COMPENSATION: Any = 0x2000  # lcms2.h; ImageCms names it only since Pillow 10.3
 
 
@@ -33,16 +35,14 @@ def colour_transform(icc: bytes | None) -> ColourTransform | None:
         return None
     from PIL import ImageCms
 
-    profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-    if "srgb" in ImageCms.getProfileDescription(profile).lower():
-        return None
-    srgb = ImageCms.createProfile("sRGB")
     try:
-        return ColourTransform(
-            _build(profile, srgb, "RGB"),
-            _build(srgb, profile, "RGB"),
-        )
-    except ImageCms.PyCMSError:  # an input-only profile has no way back: colours stay as they are
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        if "srgb" in ImageCms.getProfileDescription(profile).lower():
+            return None
+        srgb = ImageCms.createProfile("sRGB")
+        return ColourTransform(_build(profile, srgb, "RGB"), _build(srgb, profile, "RGB"))
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        # An input-only profile has no way back, a damaged one none at all: colours stay.
         return None
 
 
@@ -56,19 +56,27 @@ def profile_space(icc: bytes) -> str | None:
         return None
 
 
-def convert_to_srgb(image: Any, icc: bytes | None) -> Any:
-    """A CMYK or Lab PIL image -> RGB (sRGB) by its profile, or by Pillow's rule without one."""
+def convert_to_srgb(image: Any, icc: bytes | None) -> tuple[Any, str]:
+    """A CMYK or Lab PIL image -> RGB (sRGB) by its profile, or by Pillow's rule where there is none
+    or it cannot be used; and in words, how."""
     from PIL import ImageCms
 
-    source: Any
-    if image.mode == "LAB":
-        source = ImageCms.createProfile("LAB")
-    elif icc is not None and profile_space(icc) == image.mode:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-    else:
-        return image.convert("RGB")
-    transform = _build(source, ImageCms.createProfile("sRGB"), image.mode)
-    return ImageCms.applyTransform(image, transform)
+    how = "without a profile" if icc is None else "without its profile, which cannot be used"
+    source: Any = None
+    try:
+        if image.mode == "LAB":
+            source = ImageCms.createProfile("LAB")
+        elif icc is not None and profile_space(icc) == image.mode:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        if source is not None:
+            transform = _build(source, ImageCms.createProfile("sRGB"), image.mode)
+            return ImageCms.applyTransform(image, transform), "by its profile"
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        if image.mode == "LAB":
+            raise InputError(
+                "holds Lab colours that cannot be turned to sRGB; convert it"
+            ) from None
+    return image.convert("RGB"), how
 
 
 def _build(source: Any, target: Any, mode: str) -> Any:

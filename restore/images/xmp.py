@@ -1,10 +1,10 @@
-"""XMP packets edited in place: properties set and history added, every other byte as it was."""
+"""XMP packets edited in place: properties set or taken out, every other byte as it was."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
@@ -15,12 +15,60 @@ IPTC_EXT = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 XMP_MM = "http://ns.adobe.com/xap/1.0/mm/"
 STEVT = "http://ns.adobe.com/xap/1.0/sType/ResourceEvent#"
 _META = "adobe:ns:meta/"
+TIFF_NS, EXIF_NS = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
+MAX_PACKET, MAX_DEPTH, MAX_SPACES = 8 << 20, 100, 200
+"""Most bytes of a packet, elements inside of one another, and namespaces of one element, that are
+looked into; a packet beyond is kept as it is."""
+_SIZES = {(TIFF_NS, "ImageWidth"): 0, (TIFF_NS, "ImageLength"): 1,
+          (EXIF_NS, "PixelXDimension"): 0, (EXIF_NS, "PixelYDimension"): 1}  # fmt: skip
+_GOOGLE = "http://ns.google.com/photos/1.0/"
+# What points at bytes or pixels that the result does not have: films behind the photo, gain maps,
+# depth maps, further pictures, the rest of a packet in other segments.
+_STALE_SPACES = (
+    _GOOGLE + "container/", _GOOGLE + "container/item/", _GOOGLE + "depthmap/",
+    _GOOGLE + "image/", _GOOGLE + "audio/", _GOOGLE + "dynamicdepth/",
+    "http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.apple.com/HDRGainMap/1.0/",
+    "http://ns.apple.com/pixeldatainfo/1.0/", "http://ns.adobe.com/xmp/note/",
+)  # fmt: skip
+_STALE_NAMES = (
+    (_GOOGLE + "camera/", ("Micro", "Motion")),
+    (_GOOGLE + "panorama/", ("Full", "Cropped", "Source", "Largest")),
+)
 SOURCE_TYPE = (IPTC_EXT, "DigitalSourceType")
 _HISTORY = (XMP_MM, "History")
 _TAG = re.compile(rb"<(?:[^>\"']|\"[^\"]*\"|'[^']*')*>")
-_ATTRIBUTE = re.compile(rb"\s([^\s=\"'<>]+)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
+_ATTRIBUTE = re.compile(rb"\s([^\s=\"'<>]+)\s*=\s*(\"[^\"]*\"|'[^']*')")
 Name = tuple[str, str]
 """Namespace and local name."""
+
+
+def fit_pixels(xmp: bytes, width: int, height: int) -> bytes:
+    """The packet for a result of `width` x `height` px without films, gain maps and so on.
+
+    Pixel sizes are set, properties of `_STALE_SPACES` and `_STALE_NAMES` are taken out. A packet
+    that cannot be read, or has none of them, comes back as it is.
+    """
+    try:
+        data = _utf8(xmp)
+        packet = _read(data)
+    except InputError:
+        return xmp
+    edits = [(start, end, b"") for start, end in packet.stale]
+    edits += [
+        (start, end, str((width, height)[axis]).encode()) for start, end, axis in packet.sizes
+    ]
+    if not edits:
+        return xmp
+    for start, end, new in sorted(edits, reverse=True):
+        data = data[:start] + new + data[end:]
+    return data
+
+
+def _is_stale(name: Name) -> bool:
+    space, local = name
+    return space in _STALE_SPACES or any(
+        space == other and local.startswith(starts) for other, starts in _STALE_NAMES
+    )
 
 
 @dataclass
@@ -35,6 +83,10 @@ class _Packet:
     source_attribute: tuple[int, int, str] | None = None
     history: bool = False
     history_end: int | None = None
+    stale: list[tuple[int, int]] = field(default_factory=list)
+    """Properties that do not hold for other pixels."""
+    sizes: list[tuple[int, int, int]] = field(default_factory=list)
+    """Values of pixel sizes; 0 for a width, 1 for a height."""
 
 
 def digital_source_type(xmp: bytes | None) -> str | None:
@@ -114,6 +166,8 @@ def _into(data: bytes, where: int, new: bytes) -> tuple[int, int, bytes]:
 def _read(data: bytes) -> _Packet:
     """Find what has a place in the packet. Raises InputError where it is not well-formed."""
     packet, reader = _Packet(), _Reader(data)
+    if len(data) > MAX_PACKET:
+        raise InputError(f"has {len(data)} bytes; at most {MAX_PACKET} are looked into")
     if b"<!DOCTYPE" in data:
         raise InputError("holds a DOCTYPE, which XMP does not know")
     try:
@@ -152,7 +206,13 @@ class _Reader:
     def _start(self, packet: _Packet, qualified: str, attributes: dict[str, str]) -> None:
         declared = {k[6:]: v for k, v in attributes.items() if k.startswith("xmlns:")}
         default = {"": attributes["xmlns"]} if "xmlns" in attributes else {}
-        self.spaces.append(self.spaces[-1] | declared | default)
+        new = declared | default
+        self.spaces.append(self.spaces[-1] | new if new else self.spaces[-1])
+        if len(self.path) >= MAX_DEPTH or len(self.spaces[-1]) > MAX_SPACES:
+            raise InputError(
+                f"has more than {MAX_DEPTH} elements inside of one another, or {MAX_SPACES} "
+                "namespaces"
+            )
         name, start = self._name(qualified), self.parser.CurrentByteIndex
         self.path.append(name)
         self.starts.append(start)
@@ -170,13 +230,20 @@ class _Reader:
             return
         if name == (RDF, "about"):
             packet.about = value
-        if name == SOURCE_TYPE:
-            tag = _TAG.match(self.data, start)
-            assert tag is not None
-            packet.source_type = value
-            for found in _ATTRIBUTE.finditer(self.data, start, tag.end()):
-                if found[1] == key.encode():
-                    packet.source_attribute = found.start(1), found.end(), key
+        if not (name == SOURCE_TYPE or name in _SIZES or _is_stale(name)):
+            return
+        tag = _TAG.match(self.data, start)
+        assert tag is not None
+        for found in _ATTRIBUTE.finditer(self.data, start, tag.end()):
+            if found[1] != key.encode():
+                continue
+            if name == SOURCE_TYPE:
+                packet.source_type = value
+                packet.source_attribute = found.start(1), found.end(), key
+            elif name in _SIZES:
+                packet.sizes.append((found.start(2) + 1, found.end(2) - 1, _SIZES[name]))
+            else:
+                packet.stale.append((found.start(), found.end()))
 
     def _is_property(self) -> bool:
         """Is the element a property of the photo itself, not of something nested?"""
@@ -204,6 +271,13 @@ class _Reader:
             packet.source_type = "".join(self.text).strip() or packet.source_type
         elif name in ((RDF, "Seq"), (RDF, "Bag")) and self.path[-2:-1] == [_HISTORY]:
             packet.history_end = self._close()[0]
+        elif _is_stale(name) and self._is_property():
+            packet.stale.append((self.starts[-1], self._close()[1]))
+        elif name in _SIZES and self._is_property():
+            first = _TAG.match(self.data, self.starts[-1])
+            assert first is not None
+            if not first.group().endswith(b"/>"):
+                packet.sizes.append((first.end(), self._close()[0], _SIZES[name]))
         self.path.pop()
         self.starts.pop()
         self.spaces.pop()

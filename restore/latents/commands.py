@@ -17,7 +17,7 @@ from tqdm import tqdm
 from restore.checkpoints.weights_file import read_tensors, write_tensors
 from restore.errors import CheckpointError, InputError, MissingExtraError
 from restore.images.contact_sheet import grid_sheet
-from restore.images.files_write import write_photo
+from restore.images.write import write_photo
 from restore.latents import cross, film, imagine
 from restore.latents.arguments import FACE, say
 from restore.latents.codes import (

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from restore.errors import InputError, MissingExtraError
-from restore.images.files_write import write_photo
+from restore.images.write import write_photo
 from restore.latents.codes import Codes
 from restore.latents.spaces import Generator, z_of_seeds, z_to_w_plus
 

@@ -19,8 +19,7 @@ from restore.degradation.blur import blur, gaussian_kernels
 from restore.degradation.jpeg import jpeg
 from restore.degradation.resize import full_canvas, resize_each
 from restore.errors import InputError
-from restore.images.ai_label import AI_MADE
-from restore.images.metadata import Metadata
+from restore.images.metadata import AI_MADE, Metadata
 from restore.images.xmp import set_source_type
 from restore.latents.codes import Codes, paint_codes
 from restore.latents.invert import InvertOptions, MatchWeights, Target, invert

@@ -20,8 +20,8 @@ from restore.errors import CheckpointError, InputError
 from restore.faces.align import align_face, warp
 from restore.faces.detect import Detector, load_detector
 from restore.geometry import ffhq_template
-from restore.images.depth import to_rgb, to_uint8
 from restore.images.files import read_photo
+from restore.images.pixels import to_rgb, to_uint8
 from restore.latents.spaces import Generator
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore.errors import InputError, MissingExtraError, OptionError
-from restore.images.depth import to_gray
+from restore.images.pixels import to_gray
 from restore.images.profile import ColourTransform
 from restore.pipeline.options import TrustOptions
 from restore.pipeline.policies import native_side
@@ -34,10 +34,16 @@ class Upsampler(Protocol):
         ...
 
 
+def check_scale(scale: float) -> None:
+    """InputError for a scale that makes no photo."""
+    number = isinstance(scale, (int, float, np.number)) and not isinstance(scale, bool)
+    if not (number and np.isfinite(scale) and scale > 0):
+        raise InputError(f"scale is {scale!r}; expected a number above 0")
+
+
 def scaled_size(width: int, height: int, scale: float) -> tuple[int, int]:
     """round(side * scale), at least 1 px each; InputError for scales that make no photo."""
-    if not (np.isfinite(scale) and scale > 0):
-        raise InputError(f"scale is {scale}; expected a number above 0")
+    check_scale(scale)
     new = max(round(width * scale), 1), max(round(height * scale), 1)
     if new[0] * new[1] > MAX_OUTPUT_PIXELS:
         raise InputError(

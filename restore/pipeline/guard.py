@@ -138,8 +138,8 @@ def load_references(folder: str | Path, detector: Detector, guard: IdentityGuard
 
     Raises InputError where it shows no face and OptionError where there is no identity network.
     """
-    from restore.images.depth import to_rgb, to_uint8
     from restore.images.files import read_photo
+    from restore.images.pixels import to_rgb, to_uint8
 
     if guard.embedder is None:
         raise OptionError(f"reference photos need an identity network: {guard.absent}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from restore.errors import OptionError
+from restore.images.formats import MAX_MEGAPIXELS
 
 Backend = Literal["auto", "onnxruntime", "openvino", "torch"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -93,6 +94,11 @@ class ModelOptions:
         if self.threads is not None:
             _check_number("threads", self.threads, 1, 1024, whole=True)
         _check_number("bg_tile", self.bg_tile, 0, 1 << 16, whole=True)
+
+    def shaping(self) -> Mapping[str, Any]:
+        """What of it shapes the results; where it computes, and in how many threads, does not."""
+        names = ("model", "detector", "identity_network", "bg_upsampler", "bg_tile")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -219,6 +225,22 @@ class RestoreOptions:
         ),
     )
     """Black-and-white and sepia photos keep faces of their own tone."""
+    max_megapixels: float = field(
+        default=MAX_MEGAPIXELS,
+        metadata=flag(
+            "--max-megapixels",
+            "most pixels of a photo, in millions; 2.5 times as many of its result; default: 50, "
+            "which holds 2 GB of memory",
+            kind=float,
+            metavar="N",
+        ),
+    )
+    """Most pixels of a photo file in millions; its result may have 2.5 times as many."""
+    strict: bool = field(
+        default=False,
+        metadata=flag("--strict", "refuse photos that are damaged but can be viewed"),
+    )
+    """Refuse files that are damaged but can be viewed."""
     choice: FaceChoice = field(default_factory=FaceChoice)
     """Which faces."""
     trust: TrustOptions = field(default_factory=TrustOptions)
@@ -228,6 +250,7 @@ class RestoreOptions:
         _check_number("scale", self.scale, 0, float("inf"), above=True)
         if self.fidelity is not None and self.fidelity != "auto":
             _check_number("fidelity", self.fidelity, 0, 1, other=' or "auto"')
+        _check_number("max_megapixels", self.max_megapixels, 0, 1e9, above=True)
         for name, kind in (("choice", FaceChoice), ("trust", TrustOptions)):
             if not isinstance(getattr(self, name), kind):
                 found = type(getattr(self, name)).__name__

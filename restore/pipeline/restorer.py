@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +17,16 @@ from numpy.typing import NDArray
 from restore.errors import InputError, OptionError, RestoreError
 from restore.faces.detect import Detector
 from restore.faces.face import Face
-from restore.images.depth import looks_gray, to_gray, to_rgb, to_uint8
-from restore.images.photo import Photo, photo_from_array, photo_from_pil
+from restore.images.photo import (
+    Limits,
+    Photo,
+    is_tensor,
+    photo_from_array,
+    photo_from_pil,
+    photo_from_tensor,
+)
+from restore.images.pixels import looks_gray, to_gray, to_rgb, to_uint8
 from restore.images.profile import ColourTransform, colour_transform
-from restore.images.tensor import is_tensor, photo_from_tensor
 from restore.pipeline.canvas import (
     Upsampler,
     paste_back,
@@ -76,30 +83,39 @@ class Call:
     """How many times larger than in the photo the faces will be."""
 
 
-def as_photo(photo: Any) -> Photo:
-    """A path, file bytes, array, PIL image, torch tensor or Photo as a Photo; InputError else."""
+def as_photo(photo: Any, limits: Limits | None = None) -> Photo:
+    """A path, page, file, file's bytes, array, PIL image, torch tensor or Photo as a Photo.
+
+    Raises InputError for anything else, and for files beyond the limits.
+    """
+    from restore.images.files import MAX_FILE_BYTES, Page, decode_photo, read_photo
+
     if isinstance(photo, Photo):
         return photo
-    if isinstance(photo, (str, Path)):
-        from restore.images.files import read_photo
-
-        return read_photo(photo)
-    if isinstance(photo, (bytes, bytearray, memoryview)):
-        from restore.images.files import decode_photo
-
-        try:
-            return decode_photo(bytes(photo))
-        except InputError as error:
-            raise InputError(f"the photo {error}") from error.__cause__
+    if isinstance(photo, (str, os.PathLike)):
+        return read_photo(os.fspath(photo), limits)
+    if isinstance(photo, Page):
+        return read_photo(photo.path, limits, photo.index)
     if isinstance(photo, np.ndarray):
         return photo_from_array(photo)
     if hasattr(photo, "getexif") and hasattr(photo, "convert"):
-        return photo_from_pil(photo)
+        return photo_from_pil(photo, limits)
     if is_tensor(photo):
         return photo_from_tensor(photo)
+    if hasattr(photo, "read"):
+        photo = photo.read(MAX_FILE_BYTES + 1)
+        if isinstance(photo, str):
+            raise InputError("the photo is a file opened as text; open it with mode 'rb'")
+    if isinstance(photo, (bytes, bytearray, memoryview)):
+        try:
+            if len(photo) > MAX_FILE_BYTES:
+                raise InputError(f"has more than {MAX_FILE_BYTES} bytes; make it smaller first")
+            return decode_photo(bytes(photo), limits)
+        except InputError as error:
+            raise InputError(f"the photo {error}") from error.__cause__
     raise InputError(
-        "a photo is a path, the bytes of a file, a numpy array, a PIL image or a torch tensor; "
-        f"found {type(photo).__name__}"
+        "a photo is a path, a file, the bytes of a file, a numpy array, a PIL image or a torch "
+        f"tensor; found {type(photo).__name__}"
     )
 
 
@@ -205,7 +221,7 @@ class Restorer:
     ) -> RestoredPhoto:
         """Restore the faces of a photo and bring all of it to `scale` times its size.
 
-        `photo`: a path, the bytes of a file, a PIL image, a uint8 or uint16 array [h,w] or [h,w,c]
+        `photo`: a path, a file or its bytes, a PIL image, a uint8 or uint16 array [h,w] or [h,w,c]
         in RGB(A) order, or a torch tensor [c,h,w] of uint8 or of floats in [0,1]; the result's
         image is always numpy.
         `options`: see RestoreOptions; `wishes` are its fields as keywords (`scale=1`,
@@ -223,7 +239,12 @@ class Restorer:
         check_fidelity(options.fidelity, self.runtime.supports_fidelity)
         self.guard.require(options.trust)
         with stopwatch("read"):
-            source = as_photo(photo)
+            limits = Limits(
+                options.max_megapixels,
+                1.0 if options.aligned else options.scale,
+                options.strict,
+            )
+            source = as_photo(photo, limits)
         call = Call(options, stopwatch, references, progress, cancel, options.scale)
         if options.aligned:
             return self._restore_aligned(source, call)
@@ -392,6 +413,10 @@ def _photo_result(
         source.metadata.upright(image.shape[1], image.shape[0]),
         source.notes + notes,
     )
+
+
+MAX_THREADS = 1024
+"""Most threads of a network; each has a stack of its own."""
 
 
 def find_model_file(model: str | Path, offline: bool = True) -> Path:

@@ -16,7 +16,7 @@ from restore.pipeline.options import FaceChoice
 
 if TYPE_CHECKING:
     from restore.faces.quality import FaceQuality
-    from restore.images.files_write import WriteOptions
+    from restore.images.write import WriteOptions
 
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -113,33 +113,39 @@ class RestoredPhoto:
     """What could not be taken over from the file, or could not be measured."""
 
     def save(
-        self, path: str | Path, options: WriteOptions | None = None, *, ai_label: bool = True
+        self,
+        path: str | Path,
+        options: WriteOptions | None = None,
+        *,
+        ai_label: bool = True,
+        replace_file: bool = True,
     ) -> tuple[str, ...]:
         """Write the image with its metadata in the format of the suffix, atomically.
 
-        `ai_label`: where a face was changed, the XMP says so (IPTC digitalSourceType). Returns what
-        that format could not keep. Raises InputError.
+        `ai_label`: where a face was changed, the XMP says so (IPTC digitalSourceType). Without
+        `replace_file` a file that is there already is an error. Returns what that format could not
+        keep. Raises InputError.
         """
-        from restore.images.files_write import write_photo
+        from restore.images.write import write_photo
 
         path = Path(path)
-        metadata, notes = self._metadata_for(path.suffix, ai_label)
-        return notes + write_photo(path, self.image, metadata, options)
+        metadata, notes = self.metadata_for(path.suffix, ai_label)
+        return notes + write_photo(path, self.image, metadata, options, replace_file)
 
     def encode(
         self, suffix: str, options: WriteOptions | None = None, *, ai_label: bool = True
-    ) -> tuple[bytes, tuple[str, ...]]:
-        """The bytes that `save` would write to a file of this suffix, such as ".jpg"; and notes."""
-        from restore.images.files_write import encode_photo
+    ) -> bytes:
+        """The bytes that `save` would write to a file of this suffix, such as ".jpg"."""
         from restore.images.formats import format_of
+        from restore.images.write import encode_photo
 
-        metadata, notes = self._metadata_for(suffix, ai_label)
-        data, lost = encode_photo(self.image, format_of(suffix), metadata, options)
-        return data, notes + lost
+        metadata, _ = self.metadata_for(suffix, ai_label)
+        return encode_photo(self.image, format_of(suffix), metadata, options)[0]
 
-    def _metadata_for(self, suffix: str, ai_label: bool) -> tuple[Metadata, tuple[str, ...]]:
-        from restore.images.ai_label import ai_labelled
+    def metadata_for(self, suffix: str, ai_label: bool = True) -> tuple[Metadata, tuple[str, ...]]:
+        """The metadata that a file of this suffix gets, with the AI label; and notes."""
         from restore.images.formats import WRITABLE_SUFFIXES, format_of
+        from restore.images.metadata import ai_labelled
 
         changed = sum(face.changed for face in self.faces)
         # What cannot be written is said by the writer, which knows the file's name.

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from restore.errors import RestoreError
-from restore.images.ai_label import ai_labelled
-from restore.images.files_write import WriteOptions, write_photo
+from restore.errors import InputError, RestoreError
+from restore.images.files import Page, page_count
 from restore.images.formats import format_of
-from restore.images.metadata import Metadata
+from restore.images.metadata import Metadata, ai_labelled
+from restore.images.write import TiffPages, WriteOptions, atomic_file, write_photo
 from restore.pipeline.names import Job
 from restore.pipeline.options import RestoreOptions
-from restore.pipeline.report import photo_record
+from restore.pipeline.report import identity_of, photo_record
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.results import PhotoStatus, RestoredPhoto
 
@@ -36,6 +38,8 @@ class RunOptions:
     """Say in the XMP of restored photos that a model made some of it (IPTC digitalSourceType)."""
     references: References | None = None
     """Other photos of the person: of several fidelities the closest face is taken."""
+    key: str = ""
+    """Names everything that shapes the results (`options_key`), for records and `--resume`."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,20 @@ class Outcome:
         return self.status in ("restored", "no_face")
 
 
-def is_done(job: Job, aligned: bool = False) -> bool:
-    """Whether an earlier run finished this photo: its last file is written last and whole."""
-    return (job.restored(0) if aligned else job.photo).is_file()
+def pages_of(job: Job) -> list[Path | Page]:
+    """What is restored for a job, in order: the photo, or each page of a TIFF of several."""
+    count = page_count(job.source)
+    if count < 2 or job.aligned:
+        return [job.source]
+    return [Page(job.source, index) for index in range(count)]
 
 
 def run_jobs(
-    restorer: Restorer, jobs: Sequence[Job], options: RunOptions, watch: Watch | None = None
+    restorer: Restorer,
+    jobs: Iterable[Job],
+    options: RunOptions,
+    watch: Watch | None = None,
+    pages: Callable[[Job], list[Path | Page]] = pages_of,
 ) -> Iterator[Outcome]:
     """Restore photo after photo, yielding each outcome; a photo that fails stops no other.
 
@@ -71,54 +82,160 @@ def run_jobs(
     none. It sees the pictures, which are not kept: an outcome holds numbers only.
     """
     for job in jobs:
-        yield _run_job(restorer, job, options, watch)
+        yield _run_job(restorer, job, options, watch, pages)
 
 
-def _run_job(restorer: Restorer, job: Job, options: RunOptions, watch: Watch | None) -> Outcome:
+def _run_job(
+    restorer: Restorer,
+    job: Job,
+    options: RunOptions,
+    watch: Watch | None,
+    pages: Callable[[Job], list[Path | Page]],
+) -> Outcome:
+    identity = identity_of(job.source)  # before it is read: a change meanwhile is seen next time
+    head = {"source": identity, "options": options.key, "name": job.name}
     try:
-        result = restorer.restore(job.source, options.restore, references=options.references)
-        face_files, notes = _write(job, result, options)
+        results, record, first, changed = _write(restorer, job, options, pages(job))
     except RestoreError as error:
-        return _failed(job, str(error), watch)
+        return _failed(job, str(error), watch, head)
     # The border between photos: whatever one of them sets off, the others go on.
     except Exception as error:
-        return _failed(job, f"{job.source}: {type(error).__name__}: {error}", watch)
-    record = _head(job, result.status, result.reason)
-    record["output"] = None if options.restore.aligned else str(job.photo)
-    record |= photo_record(result, face_files)
-    record["notes"] += notes
+        return _failed(job, f"{job.source}: {type(error).__name__}: {error}", watch, head)
+    status, reason = worst_status(results)
+    record = _head(job, status, reason) | head | record
+    record |= {"status": status, "reason": reason}
     if watch is not None:
-        watch(job, result, record)
-    restored = sum(face.changed for face in result.faces)
-    return Outcome(job, result.status, result.reason, restored, record)
+        watch(job, first, record)
+    return Outcome(job, status, reason, changed, record)
+
+
+def worst_status(
+    results: Sequence[tuple[PhotoStatus, str | None]],
+) -> tuple[PhotoStatus, str | None]:
+    """The status of a photo by those of its pages, and the reason of the first that has it."""
+    if len(results) == 1:
+        return results[0]
+    statuses = {status for status, _ in results}
+    status: PhotoStatus = "restored"
+    if statuses & {"partial", "failed"}:
+        status = "failed" if statuses <= {"failed", "no_face"} else "partial"
+    elif statuses == {"no_face"}:
+        status = "no_face"
+    said = {"partial": ("partial", "failed"), "failed": ("failed",), "no_face": ("no_face",)}
+    for number, (one, reason) in enumerate(results, 1):
+        if one in said.get(status, ()):
+            return status, f"page {number}: {reason}"
+    return status, None
 
 
 def _write(
-    job: Job, result: RestoredPhoto, options: RunOptions
-) -> tuple[dict[int, str], tuple[str, ...]]:
-    """Write crops, comparisons and, last, the photo; the files of the faces and the notes."""
+    restorer: Restorer, job: Job, options: RunOptions, sources: Sequence[Path | Page]
+) -> tuple[list[tuple[PhotoStatus, str | None]], dict[str, Any], RestoredPhoto, int]:
+    """Restore and write a photo page by page: statuses, what its record holds, the first page, and
+    how many faces are others now.
+
+    Crops and comparisons come first and the photo last. Several pages go into one TIFF where the
+    result is a TIFF, else each into a file of its own.
+    """
+    known = job.earlier is not None
+    several = len(sources) > 1
+    statuses: list[tuple[PhotoStatus, str | None]] = []
+    record: dict[str, Any] = {}
+    outputs: list[str] = []
+    first: RestoredPhoto | None = None
+    changed = 0
+    with ExitStack() as closing:
+        tiff: TiffPages | None = None
+        if several and format_of(job.ending).name == "TIFF":
+            tiff = TiffPages(closing.enter_context(atomic_file(job.photo, known)), options.write)
+        for index, source in enumerate(sources):
+            result = restorer.restore(source, options.restore, references=options.references)
+            numbers = (
+                {} if job.file else _write_faces(job, result, options, len(record.get("faces", ())))
+            )
+            if job.aligned and not job.file:
+                notes = result.save(job.result, options.write, ai_label=options.ai_label)
+            elif tiff is not None:
+                metadata, notes = result.metadata_for(".tif", options.ai_label)
+                notes += tiff.add(result.image, metadata)
+            else:
+                path = job.page(index) if several else job.photo
+                notes = result.save(
+                    path, options.write, ai_label=options.ai_label, replace_file=known
+                )
+                outputs.append(str(path))
+            statuses.append((result.status, result.reason))
+            one = photo_record(result, numbers)
+            one["notes"] += [note for note in notes if note not in one["notes"]]
+            changed += sum(face.changed for face in result.faces)
+            if several:
+                one["faces"] = [face | {"page": index + 1} for face in one["faces"]]
+            record = _joined(record, one)
+            first = first or result
+    assert first is not None
+    if several:
+        record["pages"] = len(sources)
+    record["output"] = outputs[0] if outputs else str(job.result)
+    if len(outputs) > 1:
+        record["outputs"] = outputs
+    return statuses, record, first, changed
+
+
+def _joined(record: dict[str, Any], page: dict[str, Any]) -> dict[str, Any]:
+    """The record of a photo with one page more: seconds add up, faces and notes follow."""
+    if not record:
+        return page
+    return record | {
+        "seconds": record["seconds"] + page["seconds"],
+        "faces": record["faces"] + page["faces"],
+        "notes": record["notes"] + [note for note in page["notes"] if note not in record["notes"]],
+    }
+
+
+def _write_faces(
+    job: Job, result: RestoredPhoto, options: RunOptions, before: int
+) -> dict[int, str]:
+    """Write the crops and comparisons of faces; the files of the restored crops.
+
+    `before`: faces of earlier pages, whose numbers are taken.
+    """
     files: dict[int, str] = {}
-    notes: tuple[str, ...] = ()
-    label = ai_labelled(Metadata(), 1, format_of(".png"))[0] if options.ai_label else None
+    label = ai_labelled(OWN, 1, format_of(".png"))[0] if options.ai_label else OWN
     for index, face in enumerate(result.faces):
         if face.crop is None or face.restored is None:
             continue
-        number = len(files)
-        write_photo(job.crop(number), face.crop)
+        number = before + len(files)
         both = np.concatenate([face.crop, face.restored], axis=1)
-        write_photo(job.comparison(number), both, label if face.changed else None)
-        if options.restore.aligned:
-            notes = result.save(job.restored(number), options.write, ai_label=options.ai_label)
-        else:
-            write_photo(job.restored(number), face.restored, label if face.changed else None)
+        made = [(job.crop(number), face.crop, OWN), (job.comparison(number), both, label)]
+        if not job.aligned:
+            made.append((job.restored(number), face.restored, label))
+        for path, pixels, metadata in made:
+            _check_own(path)
+            write_photo(path, pixels, metadata if face.changed else OWN)
         files[index] = str(job.restored(number))
-    if not options.restore.aligned:
-        notes = result.save(job.photo, options.write, ai_label=options.ai_label)
-    return files, notes
+    return files
 
 
-def _failed(job: Job, reason: str, watch: Watch | None) -> Outcome:
-    record = _head(job, "error", reason) | {"output": None}
+OWN = Metadata(text=(("Software", "restore"),))
+"""In every crop that is written: such a file may be replaced."""
+
+
+def _check_own(path: Path) -> None:
+    """InputError where a file is there that no run wrote as a crop."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(4096)
+    except OSError:
+        return
+    if b"Software\0" not in start or b"restore" not in start:
+        raise InputError(
+            f"{path} is there already and no crop of this program; move it away, or choose another "
+            "folder with -o"
+        )
+
+
+def _failed(job: Job, reason: str, watch: Watch | None, head: Mapping[str, Any]) -> Outcome:
+    record = _head(job, "error", reason) | dict(head) | {"output": None}
     if watch is not None:
         watch(job, None, record)
     return Outcome(job, "error", reason, 0, record)

@@ -6,6 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from restore.pipeline.run import Outcome
+from restore.pipeline.walk import Walk
+
+_IGNORED_SHOWN = 10
+_UNTOLD = ("hidden", "no photo by its name")
+"""Reasons that are only counted."""
 
 
 def faces_line(outcomes: Sequence[Outcome]) -> str | None:
@@ -41,3 +46,10 @@ def absent_line(outcomes: Sequence[Outcome]) -> str | None:
             if note.startswith("identity was not measured"):
                 return str(note)
     return None
+
+
+def ignored_lines(walk: Walk) -> list[str]:
+    """The files that a user may have meant as photos and that are left aside, with the reason."""
+    told = [f"{path}: ignored: {why}" for path, why in walk.ignored if why not in _UNTOLD]
+    more = len(told) - _IGNORED_SHOWN
+    return told[:_IGNORED_SHOWN] + ([f"and {more} more such files ignored"] if more > 0 else [])

@@ -18,8 +18,8 @@ from typing import IO, Any
 
 from restore import __version__
 from restore.errors import InputError
-from restore.images.files import read_photo
-from restore.images.photo import Photo
+from restore.images.files import read_photo, read_regular
+from restore.images.photo import Limits, Photo
 from restore.pipeline.names import Job
 from restore.pipeline.report import plain
 from restore.pipeline.restorer import Restorer
@@ -209,9 +209,14 @@ class ReportPage:
             raise self._unwritable(error) from error
 
     def _begin(self, settings: Mapping[str, Any]) -> None:
-        # A new file: whoever has the old page open keeps it.
-        self.path.unlink(missing_ok=True)
-        self._file = self.path.open("w+b")
+        if os.path.lexists(self.path):
+            if self.path.is_symlink() or not self._is_ours():
+                raise InputError(
+                    f"{self.path} is there already and is no page of this program; choose another "
+                    "file with --report"
+                )
+            self.path.unlink()  # a new file: whoever has the old page open keeps it
+        self._file = self.path.open("x+b")
         head, rest = page_head(settings)
         self._summary_at = len(head)
         self._file.write(head + b" " * SUMMARY_BYTES + rest)
@@ -219,9 +224,15 @@ class ReportPage:
         self._file.write(TAIL)
         self._write_summary()
 
+    def _is_ours(self) -> bool:
+        try:
+            return MARK in read_regular(self.path)[:4096]
+        except InputError:
+            return False
+
     def _continue(self, settings: Mapping[str, Any]) -> bool:
         """Take up the page of an earlier run; False where there is none that is whole."""
-        if not self.path.is_file():
+        if self.path.is_symlink() or not self.path.is_file():
             return False
         self._file = file = self.path.open("r+b")
         start = file.read(1 << 18)
@@ -302,10 +313,10 @@ def run_page(
         yield None
         return
     with ReportPage(path, run_settings(restorer, options, model), photos, go_on) as page:
-        yield page_watch(page)
+        yield page_watch(page, Limits(options.restore.max_megapixels, 1.0, options.restore.strict))
 
 
-def page_watch(page: ReportPage) -> Watch:
+def page_watch(page: ReportPage, limits: Limits | None = None) -> Watch:
     """A callback for `run_jobs` that puts each photo on the page."""
 
     def watch(job: Job, result: RestoredPhoto | None, record: Mapping[str, Any]) -> None:
@@ -313,7 +324,7 @@ def page_watch(page: ReportPage) -> Watch:
         if result is not None:
             try:
                 # Read once more, so that a run without a page keeps no second copy.
-                before = read_photo(job.source)
+                before = read_photo(job.source, limits)
             except InputError:  # gone since; the page shows its numbers
                 before = None
         page.add(record, before, result)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from restore.images.depth import over_white, to_rgb, to_uint8
-from restore.images.photo import Photo, split_alpha
+from restore.images.photo import Photo
+from restore.images.pixels import over_white, split_alpha, to_rgb, to_uint8
 from restore.images.profile import colour_transform
 from restore.pipeline.results import RestoredFace, RestoredPhoto
 

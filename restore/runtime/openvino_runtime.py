@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +100,22 @@ class OpenvinoRuntime:
         return images, np.concatenate(estimates) if estimates else None
 
 
-def _compile(graph: Path | bytes, source: str, size: int, threads: int, precision: str) -> Any:
+def import_openvino() -> Any:
+    """openvino, without the package that reports its use to a web host at each import.
+
+    MissingExtraError where it is not installed.
+    """
+    # None makes Python say that there is none; openvino has a stand-in for that case.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
     except ImportError as error:
         raise MissingExtraError("openvino", "openvino", "The openvino backend") from error
+    return openvino
+
+
+def _compile(graph: Path | bytes, source: str, size: int, threads: int, precision: str) -> Any:
+    openvino = import_openvino()
     if precision not in HINTS:
         raise DeviceError(
             f"backend openvino computes in {' or '.join(HINTS)} on a CPU, not in {precision!r}"

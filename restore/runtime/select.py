@@ -66,12 +66,32 @@ def _choose(device: str | None, graph: Path) -> str:
 def _torch(path: Path, device: str, threads: int | None, precision: str) -> Runtime:
     from restore.runtime.torch_runtime import TorchRuntime
 
+    _check_device(device)
     runtime = TorchRuntime(path, device, threads, precision)
     if device == "cpu":
         return runtime
     from restore.runtime.shared_batches import SharedBatches
 
     return SharedBatches(runtime)
+
+
+def _check_device(device: str) -> None:
+    """DeviceError, in one sentence, for a device that torch does not have here."""
+    try:
+        import torch
+    except ImportError:  # said by the runtime itself
+        return
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise DeviceError(
+            f"device {device!r} is unknown; expected cpu, cuda, cuda:1 or mps"
+        ) from error
+    there = {"cpu": True, "cuda": torch.cuda.is_available(),
+             "mps": torch.backends.mps.is_available()}  # fmt: skip
+    if not there.get(kind, False):
+        has = ", ".join(name for name, found in there.items() if found)
+        raise DeviceError(f"device {device!r} is not there: this machine has {has}")
 
 
 def _onnxruntime(path: Path, graph: Path, threads: int | None, precision: str) -> Runtime:

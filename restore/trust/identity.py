@@ -17,6 +17,7 @@ from restore.config.model_header import FORMAT, read_header
 from restore.config.onnx_session import model_session
 from restore.errors import CheckpointError, InputError
 from restore.geometry import ffhq_template, similarity
+from restore.images.formats import PHOTO_SUFFIXES
 
 
 def face_view(
@@ -211,8 +212,6 @@ n may be 0."""
 ReadPhoto = Callable[[Path], NDArray[np.uint8]]
 """A file -> RGB uint8 [h,w,3]; raises InputError for what is no photo."""
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif")
-
 
 @dataclass(frozen=True, eq=False)
 class References:
@@ -253,9 +252,11 @@ def reference_files(folder: str | Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise InputError(f"reference photos: {path} does not exist; expected a folder of photos")
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = sorted(p for p in path.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
     if not found:
-        raise InputError(f"reference photos: {path} holds no photo; expected {', '.join(SUFFIXES)}")
+        raise InputError(
+            f"reference photos: {path} holds no photo; expected {', '.join(PHOTO_SUFFIXES)}"
+        )
     return found
 
 

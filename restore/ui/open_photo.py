@@ -8,7 +8,7 @@ from pathlib import Path
 
 from restore.faces.face import Face
 from restore.images.files import read_photo
-from restore.images.formats import WRITABLE_SUFFIXES
+from restore.images.formats import written_suffix
 from restore.images.photo import Photo
 from restore.pipeline.network import Progress
 from restore.pipeline.options import RestoreOptions
@@ -72,8 +72,7 @@ def save_restored(
 
     Returns the file, NAME_restored.SUFFIX in `folder`, and what could not be kept.
     """
-    suffix = opened.path.suffix if opened.path.suffix.lower() in WRITABLE_SUFFIXES else ".png"
-    path = folder / f"{opened.path.stem}_restored{suffix}"
+    path = folder / f"{opened.path.stem}_restored{written_suffix(opened.path)}"
     return path, result.save(path, ai_label=ai_label)
 
 

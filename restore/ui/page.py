@@ -13,7 +13,7 @@ from restore.pipeline.options import Fidelity, RestoreOptions, TrustOptions
 from restore.pipeline.restorer import Restorer
 from restore.report.page import HONEST, page_file
 from restore.ui.open_photo import OpenPhoto, open_photo, restore_open, save_restored
-from restore.ui.privacy import silence_reports
+from restore.ui.privacy import close_downloads, silence_reports
 from restore.ui.view import NOTHING, SIZES, faces_view, good_news, photo_view, problem
 
 GUARDS = [
@@ -32,6 +32,7 @@ def import_gradio() -> Any:
         import gradio
     except ImportError as error:
         raise MissingExtraError("gradio", "ui", "the page (restore ui)") from error
+    close_downloads()
     return gradio
 
 

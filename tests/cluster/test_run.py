@@ -84,12 +84,34 @@ def test_plan_names_and_resumes(photos, tmp_path):
         "sub/broken.png": ("sub", "broken", ".png"),
     }
     (tmp_path / "out/restored_imgs/sub").mkdir(parents=True)
+    (tmp_path / "out/records/sub").mkdir(parents=True)
     (tmp_path / "out/restored_imgs/sub/a.png").write_bytes(b"done")
-    assert plan_batch(source, target).done == 1
-    assert plan_batch(source, target, again=True).done == 0
+    with pytest.raises(InputError, match="no record that says of what"):
+        plan_batch(source, target)
+    row = next(row for row in plan.todo if row["source"] == "sub/a.png")
+    record = {"status": "restored", "options": "k", "source": json.loads(row["identity"])}
+
+    def done(record, **options):
+        (tmp_path / "out/records/sub/a.json").write_text(json.dumps(record))
+        return plan_batch(source, target, key="k", **options).done
+
+    assert done(record) == 1
+    assert done(record, again=True) == 0
+    assert done(record | {"status": "partial"}) == 0
+    assert done(record | {"options": "other"}) == 0
+    assert done(record | {"source": record["source"] | {"size": "1"}}) == 0
+    with pytest.raises(InputError, match=r"was made of sub/a\.png under elsewhere"):
+        done(record | {"source": record["source"] | {"prefix": "elsewhere"}})
+    assert done(record) == 1
+    (photos / "sub/a.png").write_bytes(picture(9) + b"more")
+    assert plan_batch(source, target, key="k").done == 0
     below = Prefix(str(photos / "out"))  # results of a former run inside the source
     (photos / "out/restored_imgs").mkdir(parents=True)
     (photos / "out/restored_imgs/a_png.png").write_bytes(b"done")
+    (photos / "out/records").mkdir()
+    row = next(row for row in plan.todo if row["source"] == "a.png")
+    record = {"status": "restored", "options": "", "source": json.loads(row["identity"])}
+    (photos / "out/records/a_png.json").write_text(json.dumps(record))
     assert len(plan_batch(source, below).todo) == 4
 
 
@@ -104,8 +126,8 @@ def test_one_worker_does_what_the_command_line_does(photos, memory, tmp_path, mo
     plan = plan_batch(Prefix(str(photos)), target)
     records = [json.loads(worker(row)["record"]) for row in plan.todo]
     assert [r["input"] for r in failures(records)] == ["a.webp", "sub/broken.png"]
-    assert all(str(tmp_path) not in json.dumps(r) and "restore-" not in json.dumps(r)
-               for r in records)  # fmt: skip
+    told = [json.dumps(r | {"source": None}) for r in records]
+    assert not any(str(tmp_path) in text or "restore-" in text for text in told)
     good = next(r for r in records if r["input"] == "sub/a.png")
     assert good["output"] == "restored_imgs/sub/a.png"
     assert good["faces"][0]["file"] == "restored_faces/sub/a_00.png"
@@ -116,8 +138,25 @@ def test_one_worker_does_what_the_command_line_does(photos, memory, tmp_path, mo
     expected = worker._restorer.restore(photos / "sub/a.png", scale=1).image
     found = cv2.imread(str(tmp_path / "found.png"))[:, :, ::-1]
     np.testing.assert_array_equal(found, expected)
-    again = plan_batch(Prefix(str(photos)), target)  # failures are tried again
+    again = plan_batch(Prefix(str(photos)), target, key=run.key)  # failures are tried again
     assert [row["source"] for row in again.todo] == ["a.webp", "sub/broken.png"]
+
+
+def test_names_with_quotes_are_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "restore.pipeline.restorer.load_restorer",
+        lambda options: Restorer(InvertRuntime(64), BrightSquareDetector()),
+    )
+    names = ['a"b.png', "c\\d.png", "e'f.png", "g\n.png"]
+    (tmp_path / "in").mkdir()
+    for name in names:
+        (tmp_path / "in" / name).write_bytes(picture())
+    source, target = Prefix(str(tmp_path / "in")), Prefix(str(tmp_path / "out"))
+    worker = PhotoWorker(WorkerOptions(source, target, run=RunOptions(RestoreOptions(scale=1))))
+    records = [json.loads(worker(row)["record"]) for row in plan_batch(source, target).todo]
+    assert sorted(record["input"] for record in records) == sorted(names)
+    assert [record["status"] for record in records] == ["restored"] * 4
+    assert plan_batch(source, target).done == 4
 
 
 def test_a_photo_that_vanished_is_a_record(photos, tmp_path, monkeypatch):

@@ -16,9 +16,9 @@ main = partial(run_verb, "degrade")
 ORDERS = """
 import restore; call = restore.degrade
 from restore import degrade as call
-import restore.commands.degrade, restore; call = restore.degrade
+import restore.data.recipe_sheet, restore; call = restore.degrade
 import restore.degradation.degrade, restore; call = restore.degrade
-import restore; first = restore.degrade; import restore.commands.degrade; call = restore.degrade
+import restore; first = restore.degrade; import restore.data.recipe_sheet; call = restore.degrade
 """
 
 # one process for all: each order starts without any module of restore

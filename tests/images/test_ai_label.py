@@ -5,11 +5,10 @@ from datetime import datetime, timezone
 import pytest
 from PIL import features
 
-from restore.images.ai_label import AI_COMPOSITE, AI_MADE, ai_labelled
 from restore.images.files import read_photo
-from restore.images.files_write import write_photo
 from restore.images.formats import format_of
-from restore.images.metadata import Metadata
+from restore.images.metadata import AI_COMPOSITE, AI_MADE, Metadata, ai_labelled
+from restore.images.write import write_photo
 from restore.images.xmp import digital_source_type
 from tests.images.pictures import metadata, picture
 from tests.images.test_files import exif_values

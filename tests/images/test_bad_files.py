@@ -9,9 +9,9 @@ from PIL import Image
 
 from restore.errors import InputError
 from restore.images.files import decode_photo, read_photo
-from restore.images.files_write import encode_photo, write_atomically, write_photo
 from restore.images.formats import format_of
 from restore.images.metadata import Metadata, set_exif_integers
+from restore.images.write import encode_photo, write_atomically, write_photo
 from tests.images.pictures import IPTC, metadata, picture
 
 
@@ -23,7 +23,7 @@ def _broken(kind: str) -> bytes:
     if kind == "text":
         return b"Dear grandma, this is only a letter.\n" * 4
     if kind == "bomb":  # a PNG header that declares 60000 x 60000
-        from restore.images.png16 import _chunk
+        from restore.images.write import _chunk
 
         header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
         return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", b"x\x9c")
@@ -99,7 +99,7 @@ def test_file_size_limit_leaves_no_part(tmp_path):
 
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
-        "from pathlib import Path; from restore.images.files_write import write_atomically;"
+        "from pathlib import Path; from restore.images.write import write_atomically;"
         "write_atomically(Path(sys.argv[1]), bytes(5000))"
     )
     done = subprocess.run(

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin, features
 
 from restore.images.files import decode_photo, read_photo
-from restore.images.files_write import WriteOptions, write_photo
 from restore.images.metadata import Metadata
+from restore.images.write import WriteOptions, write_photo
 from tests.images.pictures import IPTC, XMP, metadata, picture
 
 

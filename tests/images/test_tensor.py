@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from restore.errors import InputError
-from restore.images.tensor import photo_from_tensor
+from restore.images.photo import photo_from_tensor
 from restore.pipeline.restorer import as_photo
 from tests.images.pictures import picture
 

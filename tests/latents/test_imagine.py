@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from restore.errors import InputError
-from restore.images.ai_label import AI_MADE
 from restore.images.files import read_photo
-from restore.images.files_write import write_photo
+from restore.images.metadata import AI_MADE
+from restore.images.write import write_photo
 from restore.images.xmp import digital_source_type
 from restore.latents.codes import paint_codes
 from restore.latents.imagine import (

@@ -3,12 +3,14 @@
 import json
 import threading
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from restore.errors import CancelledError
+from restore.images.files import Page
 from restore.pipeline.names import plan_jobs
 from restore.pipeline.options import RestoreOptions
 from restore.pipeline.overlap import WorkingAhead, run_overlapped
@@ -99,6 +101,14 @@ def test_another_order_is_refused():
     working.restore("a", RestoreOptions())
     with pytest.raises(ValueError, match="which comes first"):
         working.restore("c", RestoreOptions())
+    working.close()
+
+
+def test_the_pages_of_a_photo_that_failed_are_left_out():
+    pages = [Page(Path("a.tif"), index) for index in range(3)]
+    working = WorkingAhead(Counting(), [*pages, "b"], 2)
+    assert working.restore(pages[0], RestoreOptions()) == f"restored {pages[0]}"
+    assert working.restore("b", RestoreOptions()) == "restored b"
     working.close()
 
 

@@ -278,7 +278,7 @@ def test_metadata_travels_with_the_new_size(tmp_path):
 
 
 def test_colour_profile_is_minded():
-    from tests.images.test_depth import wide_profile
+    from tests.images.test_pixels import wide_profile
 
     photo = smooth(83, 101)
     plain = one_face().restore(Photo(photo), scale=1)

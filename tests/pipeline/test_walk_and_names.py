@@ -25,7 +25,7 @@ def test_walk_takes_photos_by_suffix_and_keeps_the_tree(tmp_path):
     touch(tmp_path, "b.JPG", "a.png", "notes.txt", ".hidden.png", "sub/c.tif", "sub/.git/d.png")
     flat = find_photos([tmp_path])
     assert names([s.path for s in flat.photos], tmp_path) == ["a.png", "b.JPG"]
-    assert names(flat.ignored, tmp_path) == [".hidden.png", "notes.txt"]
+    assert names([p for p, _ in flat.ignored], tmp_path) == [".hidden.png", "notes.txt"]
     deep = find_photos([tmp_path], recursive=True)
     assert names([s.path for s in deep.photos], tmp_path) == ["a.png", "b.JPG", "sub/c.tif"]
     assert [s.folder for s in deep.photos] == [PurePath(), PurePath(), PurePath("sub")]

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from restore.commands.tree import main
-from restore.images.ai_label import AI_COMPOSITE
 from restore.images.files import read_photo
+from restore.images.metadata import AI_COMPOSITE
 from restore.images.xmp import digital_source_type
 from restore.pipeline.restorer import Restorer
 from tests.images.test_xmp import DC, packet

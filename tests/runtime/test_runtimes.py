@@ -263,3 +263,17 @@ def test_packaged_graph_equals_torch():
         pytest.skip(f"no packaged model at {path}")
     assert check_graph(path, path.with_suffix(".onnx"))["image"] <= 1e-3
     assert torch.is_grad_enabled()
+
+
+def test_openvino_is_imported_without_its_reports():
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    code = (
+        "import sys; seen = []\n"
+        "sys.addaudithook(lambda event, a: event in ('socket.connect', 'socket.getaddrinfo')"
+        " and seen.append(a))\n"
+        "from restore.runtime.openvino_runtime import import_openvino\n"
+        "import_openvino().Core(); import time; time.sleep(1)\n"
+        "assert not sys.modules['openvino_telemetry']; print(seen)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stderr

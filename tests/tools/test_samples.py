@@ -91,7 +91,7 @@ def test_a_photo_is_stored_turned_and_read_upright(tmp_path):
     picture[:5] = 1  # light at the top
     stored = pixels_of(photo, picture)
     assert stored.shape == (40, 20, 3)
-    from restore.images.files_write import write_photo
+    from restore.images.write import write_photo
 
     path = tmp_path / "turned.jpg"
     write_photo(path, stored, metadata_of(photo, 20, 40))
@@ -134,7 +134,7 @@ def test_the_folder_of_photos_is_small():
 @pytest.mark.slow
 def test_every_face_of_the_committed_photos_is_found():
     from restore.faces.detect import load_detector
-    from restore.images.depth import to_uint8
+    from restore.images.pixels import to_uint8
 
     detector = load_detector(threads=1)
     found = {}

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from restore.images.ai_label import AI_COMPOSITE
 from restore.images.files import read_photo
+from restore.images.metadata import AI_COMPOSITE
 from restore.images.xmp import digital_source_type
 from tests.browser import complaints, open_browser, requested
 from tests.ui.parts import restorer_with_two_faces, save_photo

@@ -1,18 +1,15 @@
 """Open photos: faces are looked for once, wishes reach the network, files keep their metadata."""
 
-import asyncio
-
 import numpy as np
 import pytest
 
 from restore.errors import InputError
-from restore.images.ai_label import AI_COMPOSITE
 from restore.images.files import read_photo
+from restore.images.metadata import AI_COMPOSITE
 from restore.images.xmp import digital_source_type
 from restore.pipeline.options import RestoreOptions, TrustOptions
 from restore.report.section import spoken
 from restore.ui.open_photo import open_photo, restore_open, save_restored
-from restore.ui.privacy import POLICY, LocalOnly
 from restore.ui.view import faces_view, photo_view, problem
 from tests.ui.parts import restorer_with_two_faces, save_photo
 
@@ -78,28 +75,3 @@ def test_the_view_shows_boxes_statuses_and_escapes(tmp_path):
     assert problem("<i>") == '<p class="problem" role="alert">&lt;i&gt;</p>'
     with pytest.raises(InputError):
         open_photo(tmp_path / "none.jpg")
-
-
-def test_the_server_answers_this_machine_only_and_sets_the_policy():
-    async def app(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]})
-        await send({"type": "http.response.body", "body": b"page"})
-
-    def answer(host):
-        sent = []
-
-        async def send(message):
-            sent.append(message)
-
-        scope = {"type": "http", "headers": [(b"host", host)]}
-        asyncio.run(LocalOnly(app)(scope, None, send))
-        return sent[0]["status"], dict(sent[0]["headers"])
-
-    status, headers = answer(b"127.0.0.1:7860")
-    assert status == 200
-    assert headers[b"a"] == b"b"
-    assert headers[b"content-security-policy"].decode() == POLICY
-    assert "http" not in POLICY.replace("https", "http").replace("'self'", "")
-    assert answer(b"localhost:7860")[0] == 200
-    for foreign in (b"evil.example:7860", b"127.0.0.1.evil.example", b"", b"127.0.0.1@x:1"):
-        assert answer(foreign)[0] == 421

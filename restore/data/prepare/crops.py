@@ -101,7 +101,8 @@ def load_face_tools(detector: str | None, threads: int = 1) -> FaceTools:
     """
     from restore.faces.align import align_face, warp
     from restore.geometry import ffhq_template
-    from restore.images import depth, files
+    from restore.images import files
+    from restore.images.pixels import to_rgb, to_uint8
 
     find: Callable[[np.ndarray], Sequence[Any]] = lambda photo: []  # noqa: E731
     if detector is not None:
@@ -110,8 +111,7 @@ def load_face_tools(detector: str | None, threads: int = 1) -> FaceTools:
         find = load_detector(detector, threads=threads).detect
 
     def decode(data: bytes) -> np.ndarray:
-        pixels: np.ndarray = depth.to_rgb(depth.to_uint8(files.decode_photo(data).pixels))
-        return np.ascontiguousarray(pixels)
+        return np.ascontiguousarray(to_rgb(to_uint8(files.decode_photo(data).pixels)))
 
     def aligned(photo: np.ndarray, landmarks: np.ndarray, template: np.ndarray, size: int) -> Crop:
         face = align_face(photo, landmarks, template, size)

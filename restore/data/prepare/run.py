@@ -37,8 +37,7 @@ from restore.data.stores import (
     open_store,
 )
 from restore.errors import InputError
-
-PHOTO_SUFFIXES = (*IMAGE_SUFFIXES, ".heic", ".heif", ".avif", ".gif")
+from restore.images.formats import PHOTO_SUFFIXES
 
 
 @dataclass(frozen=True)

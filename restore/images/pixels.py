@@ -1,11 +1,11 @@
-"""Bit depth and channels of pixel arrays: 8 and 16 bit, gray and colour."""
+"""Pixel arrays: 8 and 16 bits, gray, colour and alpha, luma, turned upright."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# ITU-R BT.601 luma, as in PIL's "L" and OpenCV's RGB2GRAY.
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""ITU-R BT.601 luma of R, G, B, as in PIL's "L" and OpenCV's RGB2GRAY."""
 
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
@@ -23,7 +23,7 @@ def to_rgb(pixels: np.ndarray) -> np.ndarray:
 
 def to_gray(rgb: np.ndarray) -> np.ndarray:
     """RGB [...,3] uint8 -> the same shape with R = G = B = luma (BT.601)."""
-    luma = np.rint(rgb.astype(np.float32) @ _LUMA).clip(0, 255).astype(np.uint8)
+    luma = np.rint(rgb.astype(np.float32) @ LUMA).clip(0, 255).astype(np.uint8)
     return np.repeat(luma[..., None], 3, axis=-1)
 
 
@@ -50,3 +50,31 @@ def over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         cover = cover[:, :, None]
     mixed = pixels.astype(np.float32) * cover + top * (1 - cover)
     return np.rint(mixed).clip(0, top).astype(pixels.dtype)
+
+
+def split_alpha(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """[h,w,c], c = 1..4 -> (pixels [h,w] or [h,w,3], alpha [h,w] or None), contiguous."""
+    channels = planes.shape[2]
+    alpha = np.ascontiguousarray(planes[:, :, -1]) if channels in (2, 4) else None
+    pixels = planes[:, :, 0] if channels <= 2 else planes[:, :, :3]
+    return np.ascontiguousarray(pixels), alpha
+
+
+def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn pixels [h,w] or [h,w,c] as stored with EXIF `orientation` 1..8 upright.
+
+    Exif 2.32, table 6: 2 mirrored, 3 upside down, 4 flipped, 5 transposed, 6 needs a quarter turn
+    clockwise, 7 transversed, 8 needs a quarter turn anticlockwise.
+    """
+    if orientation == 1:
+        return pixels
+    turned = {
+        2: lambda p: p[:, ::-1],
+        3: lambda p: p[::-1, ::-1],
+        4: lambda p: p[::-1],
+        5: lambda p: p.swapaxes(0, 1),
+        6: lambda p: np.rot90(p, -1),
+        7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
+        8: lambda p: np.rot90(p, 1),
+    }[orientation](pixels)
+    return np.ascontiguousarray(turned)

@@ -5,8 +5,8 @@ import pytest
 from PIL import ImageCms
 
 from restore.errors import InputError
-from restore.images.depth import looks_gray, over_white, to_gray, to_uint8
 from restore.images.photo import photo_from_array
+from restore.images.pixels import looks_gray, over_white, to_gray, to_uint8
 from restore.images.profile import colour_transform
 
 
