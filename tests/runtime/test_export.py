@@ -40,6 +40,7 @@ CASES = {
             "prior_channels": (16, 32, 16, 8, 16),
         },
     ),
+    "mobile, the face alone": ("mobile_restorer", {**MOBILE, "pool_face": True}),
     "mobile, no shuffle, no maps": (
         "mobile_restorer",
         {**MOBILE, "trunk_size": 32, "trunk_channels": (4, 8, 8, 8), "condition_levels": ()},
