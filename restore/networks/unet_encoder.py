@@ -175,30 +175,25 @@ class CodeHead(nn.Module):
 
 
 @cache
-def face_mask(size: int) -> Tensor:
-    """Weights [size * size] of a face in the FFHQ frame, summing to 1: an ellipse with a soft rim.
+def face_window(size: int) -> tuple[Tensor, Tensor]:
+    """Weights of rows and of columns [size], of mean 1: a face in the FFHQ frame, with a soft rim.
 
-    Centre (256, 275) and half axes (140, 180) of 512 px: from the brows to the chin, without the
+    Centre (256, 275) and half sides (140, 180) of 512 px: from the brows to the chin, without the
     ground, captions or margins beside it.
     """
     # made for all who ask, in training or not
     with torch.inference_mode(False), torch.device("cpu"):
-        return _face_mask(size)
-
-
-def _face_mask(size: int) -> Tensor:
-    at = (torch.arange(size * 16) + 0.5) / (size * 16)
-    x, y = (at - 256 / 512) / (140 / 512), (at - 275 / 512) / (180 / 512)
-    radius = (x[None] ** 2 + y[:, None] ** 2).sqrt()
-    inside = ((1.15 - radius) / 0.3).clamp(0, 1)
-    weights = F.avg_pool2d(inside[None, None], 16).flatten()
-    return weights / weights.sum()
+        at = (torch.arange(size * 16) + 0.5) / (size * 16)
+        sides = ((at - 275 / 512) / (180 / 512), (at - 256 / 512) / (140 / 512))
+        windows = [((1.15 - side.abs()) / 0.3).clamp(0, 1) for side in sides]
+        rows, columns = (window.reshape(size, 16).mean(1) for window in windows)
+        return rows / rows.mean(), columns / columns.mean()
 
 
 class DegradationHead(nn.Module):
     """Mean of the features of each level of the downsampling -> raw degradation estimate [n,6].
 
-    `face_levels`: sides in px of the levels, to pool under `face_mask`, so that what lies around a
+    `face_levels`: sides in px of the levels, to pool under `face_window`, so that what lies around a
     face does not change what is estimated of it; None pools over the whole crop.
     """
 
@@ -218,18 +213,18 @@ class DegradationHead(nn.Module):
     def forward(self, down: Mapping[int, Tensor]) -> Tensor:
         pooled = []
         for level, features in down.items():
-            flat = features.float().flatten(2)
-            mean, square = self._mean(flat, level), self._mean(flat.square(), level)
+            x = features.float()
+            mean, square = self._mean(x, level), self._mean(x.square(), level)
             pooled += [mean, (square - mean.square() + 1e-4).clamp_min(1e-4).log()]
         x = torch.cat(pooled, 1).to(self.hidden.weight.dtype)
         return self.out(F.leaky_relu(self.hidden(x), SLOPE))
 
-    def _mean(self, flat: Tensor, level: int) -> Tensor:
-        """[n,c,level * level] -> [n,c]."""
-        if self.face_levels is None:
-            return flat.mean(2)
-        weights = face_mask(level).to(flat.device) * level**2
-        return (flat * weights).mean(2)
+    def _mean(self, x: Tensor, level: int) -> Tensor:
+        """[n,c,level,level] -> [n,c]."""
+        if self.face_levels is not None:
+            rows, columns = (w.to(x.device) for w in face_window(level))
+            x = ((x * columns).mean(3) * rows)[..., None]
+        return x.flatten(2).mean(2)
 
 
 class DegradationAwareEncoder(nn.Module):
