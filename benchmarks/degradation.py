@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from restore.degradation.degrade import degrade
-from restore.runtime.memory import keep_freed_memory
+from restore.runtime.contract import keep_freed_memory
 
 
 def classical_gfpgan(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from restore.checkpoints.load import load_network
 from restore.checkpoints.named_models import MODELS, locate_model
-from restore.config.model_header import FORMAT, read_header
 from restore.data.frame import to_ffhq_frame
 from restore.data.stores import Store, open_store
 from restore.degradation.degrade import degrade, draw_stages
@@ -26,8 +25,9 @@ from restore.degradation.resize import resize_matrix
 from restore.errors import CheckpointError, InputError
 from restore.geometry import ffhq_template
 from restore.metrics.table import rounded_to_bytes
+from restore.model_files import FORMAT, read_header
 from restore.networks.prior_restorer import Encoding, PriorRestorer
-from restore.runtime.model_info import model_info
+from restore.runtime.contract import model_info
 from restore.runtime.select import Runtime, load_runtime
 
 SIZES = (64, 128, 256, 512)

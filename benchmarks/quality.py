@@ -58,8 +58,8 @@ from restore.metrics.table import METRICS, MeanMetric, Metric, MetricSuite, Metr
 from restore.metrics.unpaired import NiqeStatistics, fit_niqe, load_niqe, niqe, save_niqe
 from restore.pipeline.options import TrustOptions
 from restore.pipeline.restorer import Restorer
+from restore.runtime.contract import keep_freed_memory
 from restore.runtime.identity import load_identity
-from restore.runtime.memory import keep_freed_memory
 from restore.runtime.select import BACKENDS
 
 PROTOCOL = ("small_sharp", "screenshot", "old_photo", "heavy", "gfpgan", "mild")

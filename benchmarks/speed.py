@@ -38,10 +38,9 @@ from restore.checkpoints.named_models import locate_model
 from restore.errors import DeviceError, InputError, RestoreError
 from restore.options.schema import load_options
 from restore.pipeline.restorer import Restorer
+from restore.runtime.contract import cpu_has_bfloat16, keep_freed_memory
 from restore.runtime.export import export_model, image_psnr
-from restore.runtime.memory import keep_freed_memory
 from restore.runtime.onnx_runtime import cpu_count
-from restore.runtime.precision import cpu_has_bfloat16
 from restore.runtime.select import load_runtime
 from restore.runtime.torch_runtime import TorchRuntime
 from restore.training.distributed import start_ranks
@@ -255,7 +254,7 @@ def _feed(size: int) -> dict[str, Any]:
 
 
 def _onnxruntime(path: Path, threads: int) -> Run:
-    from restore.config.onnx_session import open_session
+    from restore.model_files import open_session
 
     session = open_session(path, threads)
     feed = _feed(session.get_inputs()[0].shape[-1])

@@ -14,10 +14,9 @@ from weakref import WeakValueDictionary
 import numpy as np
 from PIL import Image
 
-from restore.config.graph_layout import locate, map_array
-from restore.config.model_header import read_header
 from restore.errors import CheckpointError, InputError, MissingExtraError
 from restore.images.files import open_picture
+from restore.model_files import locate, map_array, read_header
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from restore.checkpoints.weights_file import read_tensors, write_tensors
-from restore.config.model_header import read_header
 from restore.errors import CheckpointError, InputError
 from restore.latents.spaces import Generator, check_styles, style_layers, to_w_plus
+from restore.model_files import read_header
 from restore.networks.mobile_stylegan import MobileStyleGAN
 
 

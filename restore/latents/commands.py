@@ -61,8 +61,8 @@ from restore.latents.spaces import (
 from restore.losses.feature_files import load_feature_network, load_lpips_heads
 from restore.metrics.paired import psnr
 from restore.networks.perceptual import LpipsLoss
+from restore.runtime.contract import keep_freed_memory
 from restore.runtime.identity import IdentityEmbedder, load_identity
-from restore.runtime.memory import keep_freed_memory
 
 CAPTION_FROM = 96  # px of a picture from which its seed is written below
 

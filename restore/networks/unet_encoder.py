@@ -193,7 +193,7 @@ def face_window(size: int) -> tuple[Tensor, Tensor]:
 class DegradationHead(nn.Module):
     """Mean of the features of each level of the downsampling -> raw degradation estimate [n,6].
 
-    `face_levels`: sides in px of the levels, to pool under `face_window`, so that what lies around a
+    `face_levels`: sides in px of the levels, to pool under `face_window`, so that what is around a
     face does not change what is estimated of it; None pools over the whole crop.
     """
 

@@ -8,8 +8,8 @@ import torch
 
 from restore.checkpoints.load import load_network
 from restore.commands.tree import run_verb
-from restore.config.model_header import read_header
 from restore.errors import CheckpointError, InputError, OptionError
+from restore.model_files import read_header
 from restore.networks.fast_arrangement import strips_of
 from restore.runtime.export import (
     LEAST_PSNR,
