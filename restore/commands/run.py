@@ -176,8 +176,11 @@ def _run(
         page = run_page(_page_path(arguments), restorer, options, name, len(jobs), arguments.resume)
         watch = closing.enter_context(page)
         ahead = ahead_of(restorer.runtime) if arguments.ahead is None else arguments.ahead
-        for outcome in run_overlapped(restorer, jobs, options, watch, ahead):
-            report({**outcome.record, "model": name, "scale": scale})
+
+        def tell(record: Mapping[str, Any]) -> None:
+            report({**record, "model": name, "scale": scale})
+
+        for outcome in run_overlapped(restorer, jobs, options, watch, ahead, tell):
             outcomes.append(outcome)
             bar.update()
             line = _line(outcome)

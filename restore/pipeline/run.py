@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -82,14 +83,16 @@ def run_jobs(
     options: RunOptions,
     watch: Watch | None = None,
     pages: Callable[[Job], list[Path | Page]] = pages_of,
+    report: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Iterator[Outcome]:
     """Restore photo after photo, yielding each outcome; a photo that fails stops no other.
 
+    `report(record)` is called as soon as a photo is in place; no interruption comes between.
     `watch(job, result, record)` is called after each photo, with None for a result where there is
     none. It sees the pictures, which are not kept: an outcome holds numbers only.
     """
     for job in jobs:
-        yield _run_job(restorer, job, options, watch, pages)
+        yield _run_job(restorer, job, options, watch, pages, report)
 
 
 def _run_job(
@@ -98,22 +101,38 @@ def _run_job(
     options: RunOptions,
     watch: Watch | None,
     pages: Callable[[Job], list[Path | Page]],
+    report: Callable[[Mapping[str, Any]], None] | None,
 ) -> Outcome:
+    with ExitStack() as held:
+        outcome, first = _restored_and_written(restorer, job, options, pages, held)
+        if report is not None:
+            report(outcome.record)
+    if watch is not None:
+        watch(job, first, outcome.record)
+    return outcome
+
+
+def _restored_and_written(
+    restorer: Restorer,
+    job: Job,
+    options: RunOptions,
+    pages: Callable[[Job], list[Path | Page]],
+    held: ExitStack,
+) -> tuple[Outcome, RestoredPhoto | None]:
+    """The outcome and the result's first page; from the photo's writing on nothing interrupts."""
     identity = identity_of(job.source)  # before it is read: a change meanwhile is seen next time
     head = {"source": identity, "options": options.key, "name": job.name}
     try:
-        results, record, first, changed = _write(restorer, job, options, pages(job))
+        results, record, first, changed = _write(restorer, job, options, pages(job), held)
     except RestoreError as error:
-        return _failed(job, str(error), watch, head)
+        return _failed(job, str(error), head), None
     # The border between photos: whatever one of them sets off, the others go on.
     except Exception as error:
-        return _failed(job, f"{job.source}: {type(error).__name__}: {error}", watch, head)
+        return _failed(job, f"{job.source}: {type(error).__name__}: {error}", head), None
     status, reason = worst_status(results)
     record = _head(job, status, reason) | head | record
     record |= {"status": status, "reason": reason}
-    if watch is not None:
-        watch(job, first, record)
-    return Outcome(job, status, reason, changed, record)
+    return Outcome(job, status, reason, changed, record), first
 
 
 def worst_status(
@@ -136,7 +155,11 @@ def worst_status(
 
 
 def _write(
-    restorer: Restorer, job: Job, options: RunOptions, sources: Sequence[Path | Page]
+    restorer: Restorer,
+    job: Job,
+    options: RunOptions,
+    sources: Sequence[Path | Page],
+    held: ExitStack,
 ) -> tuple[list[tuple[PhotoStatus, str | None]], dict[str, Any], RestoredPhoto, int]:
     """Restore and write a photo page by page: statuses, what its record holds, the first page, and
     how many faces are others now.
@@ -157,6 +180,8 @@ def _write(
             tiff = TiffPages(closing.enter_context(atomic_file(job.photo, known)), options.write)
         for index, source in enumerate(sources):
             result = restorer.restore(source, options.restore, references=options.references)
+            if index == len(sources) - 1:
+                held.enter_context(undisturbed())
             numbers = (
                 {} if job.file else _write_faces(job, result, options, len(record.get("faces", ())))
             )
@@ -241,10 +266,25 @@ def _check_own(path: Path) -> None:
         )
 
 
-def _failed(job: Job, reason: str, watch: Watch | None, head: Mapping[str, Any]) -> Outcome:
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """SIGINT and SIGTERM that arrive meanwhile act when the block is through."""
+    came: list[int] = []
+    former: dict[int, Any] = {}
+    with suppress(ValueError):  # not the main thread, where signals do not arrive
+        for wanted in (signal.SIGINT, signal.SIGTERM):
+            former[wanted] = signal.signal(wanted, lambda n, frame: came.append(n))
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+
+def _failed(job: Job, reason: str, head: Mapping[str, Any]) -> Outcome:
     record = _head(job, "error", reason) | dict(head) | {"output": None}
-    if watch is not None:
-        watch(job, None, record)
     return Outcome(job, "error", reason, 0, record)
 
 
@@ -368,6 +408,7 @@ def run_overlapped(
     options: RunOptions,
     watch: Watch | None = None,
     ahead: int = CPU_AHEAD,
+    report: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Iterator[Outcome]:
     """`run_jobs`, with `ahead` photos read, restored and pasted while another one is written.
 
@@ -376,7 +417,7 @@ def run_overlapped(
     report. `ahead` 0 is `run_jobs`.
     """
     if ahead < 1:
-        yield from run_jobs(cast(Restorer, restorer), jobs, options, watch)
+        yield from run_jobs(cast(Restorer, restorer), jobs, options, watch, report=report)
         return
     counted: dict[Path, list[Path | Page]] = {}
 
@@ -394,7 +435,7 @@ def run_overlapped(
     working = WorkingAhead(restorer, sources, ahead, weight)
     finished = False
     try:
-        yield from run_jobs(cast(Restorer, working), jobs, options, watch, pages)
+        yield from run_jobs(cast(Restorer, working), jobs, options, watch, pages, report)
         finished = True
     finally:
         # Whoever interrupts a run does not wait for a network; at the end nothing is left to do,
