@@ -45,7 +45,7 @@ def watch(event, arguments):
             file.write(f"{event} {arguments!r} {where}\\n")
 sys.addaudithook(watch)
 sys.argv[0] = "restore"
-from restore.cli import main
+from restore.commands.tree import main
 sys.exit(main())
 """
 

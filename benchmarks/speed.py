@@ -444,8 +444,8 @@ def command(args: argparse.Namespace) -> list[str]:
     """Cold starts, each in a new process, the best of each; with --folder a run over N photos, one
     after the other and overlapped, in this order twice: the better of each."""
     load = (
-        "import restore.cli; from restore.pipeline.restorer import load_restorer; "
-        f"load_restorer({args.model!r})"
+        "import restore.commands.run; from restore import ModelOptions, Restorer; "
+        f"Restorer.load(ModelOptions(model={args.model!r}))"
     )
     with tempfile.TemporaryDirectory() as place:
         base = [sys.executable, "-m", "restore", "--overwrite", "-s", "1", "--quiet"]

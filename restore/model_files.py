@@ -44,7 +44,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Returns the metadata as one dict: strings, with `arguments`, `template` and `prior` decoded from
     JSON and `crop_size` an int where present, plus `tensors`: name -> `Place`, of this file alone
-    (`restore.config.graph_layout.tensor_places` adds those of a prior's file). `format` is
+    (`tensor_places` adds those of a prior's file). `format` is
     "restore/1" in our own files and absent in others. Raises `CheckpointError` for anything that is
     not safetensors.
     """
