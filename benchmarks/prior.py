@@ -140,12 +140,14 @@ class Rebuilder:
         size = (self.crop_size, self.crop_size)
         lq = F.interpolate(gt, size=size, mode="bilinear", align_corners=False)
         with torch.no_grad():
-            return self.restorer.encoder(lq).w_plus
+            found: Tensor = self.restorer.encoder(lq).w_plus
+            return found
 
     def paint(self, w_plus: Tensor, size: int) -> Tensor:
         """W+ -> images [n,3,size,size], by the prior alone."""
         if self.heads is not None and size in self.head_sizes:
-            return self.heads(cast(MobileStyleGAN, self.decoder), w_plus, size)
+            found: Tensor = self.heads(cast(MobileStyleGAN, self.decoder), w_plus, size)
+            return found
         image: Tensor = self.decoder.synthesis(w_plus)  # type: ignore[operator]
         return F.adaptive_avg_pool2d(image, size)
 

@@ -272,7 +272,8 @@ def flat_skin(luma: np.ndarray, inside: np.ndarray | None = None) -> np.ndarray:
         inside = face_mask(luma.shape[0]) > 0.5
     smooth = cv2.GaussianBlur(luma, (0, 0), max(2.0, luma.shape[0] / 128))
     steep = np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
-    return inside & (steep <= np.median(steep[inside]))
+    found: np.ndarray = inside & (steep <= np.median(steep[inside]))
+    return found
 
 
 def second_differences(luma: np.ndarray, flat: np.ndarray) -> list[np.ndarray]:

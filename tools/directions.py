@@ -166,7 +166,8 @@ def shortest_change(covariance: Tensor, slopes: Tensor, target: int) -> Tensor:
     wanted = torch.zeros(len(slopes), dtype=gram.dtype)
     wanted[target] = 1
     try:
-        return (spread @ torch.linalg.solve(gram, wanted)).float()
+        found: Tensor = (spread @ torch.linalg.solve(gram, wanted)).float()
+        return found
     except RuntimeError as error:
         raise InputError(
             "two of the measures say the same on these samples; hold fewer of them"

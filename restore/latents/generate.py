@@ -79,7 +79,8 @@ def render(
     else:
         image = generator.synthesis(w_plus, size=native).clamp(-1, 1)
     if native == size:
-        return image
+        found: Tensor = image
+        return found
     if native % size == 0:
         return F.avg_pool2d(image, native // size)
     shrunk = F.interpolate(

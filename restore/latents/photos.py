@@ -134,7 +134,8 @@ def encoder_start(
             f"the encoder of {path_or_name} gives codes {tuple(w_plus.shape[1:])}, this generator "
             f"wants {expected}: use the restorer's own generator"
         )
-    return w_plus
+    found: Tensor = w_plus
+    return found
 
 
 def crop_size_of(path_or_name: str | os.PathLike[str]) -> int:

@@ -33,7 +33,8 @@ class DegradationGate(nn.Module):
         start_at_zero(self.gain)
 
     def forward(self, degradation: Tensor) -> Tensor:
-        return 1 + self.gain(F.leaky_relu(self.hidden(degradation), SLOPE))
+        found: Tensor = 1 + self.gain(F.leaky_relu(self.hidden(degradation), SLOPE))
+        return found
 
 
 class ConditionHead(nn.Module):
@@ -87,7 +88,8 @@ class ResidualBlock(nn.Module):
         start_at_zero(self.conv2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, SLOPE)), SLOPE))
+        found: Tensor = x + self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, SLOPE)), SLOPE))
+        return found
 
 
 class UNetTrunk(nn.Module):
@@ -171,7 +173,8 @@ class CodeHead(nn.Module):
         rows = slice(count * self.rank)
         own = F.linear(x, self.each.weight[rows], self.each.bias[rows])
         own = own.unflatten(1, (count, self.rank))
-        return self.w_mean + (own + self.shared(x)[:, None]) @ self.basis
+        found: Tensor = self.w_mean + (own + self.shared(x)[:, None]) @ self.basis
+        return found
 
 
 @cache
@@ -217,7 +220,8 @@ class DegradationHead(nn.Module):
             mean, square = self._mean(x, level), self._mean(x.square(), level)
             pooled += [mean, (square - mean.square() + 1e-4).clamp_min(1e-4).log()]
         x = torch.cat(pooled, 1).to(self.hidden.weight.dtype)
-        return self.out(F.leaky_relu(self.hidden(x), SLOPE))
+        found: Tensor = self.out(F.leaky_relu(self.hidden(x), SLOPE))
+        return found
 
     def _mean(self, x: Tensor, level: int) -> Tensor:
         """[n,c,level,level] -> [n,c]."""
