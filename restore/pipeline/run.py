@@ -25,7 +25,7 @@ from restore.pipeline.results import PhotoStatus, RestoredPhoto
 if TYPE_CHECKING:
     from restore.trust.identity import References
 
-Watch = Callable[[Job, RestoredPhoto | None, Mapping[str, Any]], None]
+Watch = Callable[[Job, Path | Page | None, RestoredPhoto | None, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,9 @@ def run_jobs(
 ) -> Iterator[Outcome]:
     """Restore photo after photo, yielding each outcome; a photo that fails stops no other.
 
-    `watch(job, result, record)` is called after each photo, with None for a result where there is
-    none. It sees the pictures, which are not kept: an outcome holds numbers only.
+    `watch(job, source, result, record)` is called for each picture (the photo, or a page of it) as
+    it is done, with its own record, and after each photo with None, None and the record of the
+    whole. It sees the pictures, which are not kept: an outcome holds numbers only.
     """
     for job in jobs:
         yield _run_job(restorer, job, options, watch, pages)
@@ -95,7 +96,7 @@ def _run_job(
     identity = identity_of(job.source)  # before it is read: a change meanwhile is seen next time
     head = {"source": identity, "options": options.key, "name": job.name}
     try:
-        results, record, first, changed = _write(restorer, job, options, pages(job))
+        results, record, changed = _write(restorer, job, options, pages(job), watch)
     except RestoreError as error:
         return _failed(job, str(error), watch, head)
     # The border between photos: whatever one of them sets off, the others go on.
@@ -105,7 +106,7 @@ def _run_job(
     record = _head(job, status, reason) | head | record
     record |= {"status": status, "reason": reason}
     if watch is not None:
-        watch(job, first, record)
+        watch(job, None, None, record)
     return Outcome(job, status, reason, changed, record)
 
 
@@ -129,10 +130,14 @@ def worst_status(
 
 
 def _write(
-    restorer: Restorer, job: Job, options: RunOptions, sources: Sequence[Path | Page]
-) -> tuple[list[tuple[PhotoStatus, str | None]], dict[str, Any], RestoredPhoto, int]:
-    """Restore and write a photo page by page: statuses, what its record holds, the first page, and
-    how many faces are others now.
+    restorer: Restorer,
+    job: Job,
+    options: RunOptions,
+    sources: Sequence[Path | Page],
+    watch: Watch | None,
+) -> tuple[list[tuple[PhotoStatus, str | None]], dict[str, Any], int]:
+    """Restore and write a photo page by page: statuses, what its record holds, and how many faces
+    are others now.
 
     Crops and comparisons come first and the photo last. Several pages go into one TIFF where the
     result is a TIFF, else each into a file of its own.
@@ -142,7 +147,6 @@ def _write(
     statuses: list[tuple[PhotoStatus, str | None]] = []
     record: dict[str, Any] = {}
     outputs: list[str] = []
-    first: RestoredPhoto | None = None
     changed = 0
     with ExitStack() as closing:
         tiff: TiffPages | None = None
@@ -170,15 +174,16 @@ def _write(
             changed += sum(face.changed for face in result.faces)
             if several:
                 one["faces"] = [face | {"page": index + 1} for face in one["faces"]]
+            if watch is not None:
+                place = {"page": index + 1, "pages": len(sources)} if several else {}
+                watch(job, source, result, {"input": str(job.source)} | one | place)
             record = _joined(record, one)
-            first = first or result
-    assert first is not None
     if several:
         record["pages"] = len(sources)
     record["output"] = outputs[0] if outputs else str(job.result)
     if len(outputs) > 1:
         record["outputs"] = outputs
-    return statuses, record, first, changed
+    return statuses, record, changed
 
 
 def _joined(record: dict[str, Any], page: dict[str, Any]) -> dict[str, Any]:
@@ -237,7 +242,7 @@ def _check_own(path: Path) -> None:
 def _failed(job: Job, reason: str, watch: Watch | None, head: Mapping[str, Any]) -> Outcome:
     record = _head(job, "error", reason) | dict(head) | {"output": None}
     if watch is not None:
-        watch(job, None, record)
+        watch(job, None, None, record)
     return Outcome(job, "error", reason, 0, record)
 
 

@@ -311,3 +311,11 @@ def test_restorers_of_the_option_files_can_be_built(path):
         network = build_mobile_restorer(**{name: getattr(options, name) for name in names})
         size = options.crop_size
         assert network(torch.zeros(1, 3, size, size)).image.shape == (1, 3, size, size)
+
+
+@pytest.mark.parametrize(("written", "read"), [("off", "off"), ("on", "on"), ('"off"', "off")])
+def test_a_bare_on_or_off_is_what_it_says(written, read):
+    """YAML 1.1 reads them as true and false."""
+    text = SMALL.replace("crops}", f"crops, device_crops: {written}}}")
+    assert parse_options(text).train_set.device_crops == read
+    assert len(problems_of(SMALL.replace("type: Adam", "type: off"))) == 1
