@@ -140,7 +140,7 @@ def test_redirects_stay_with_http(server, tmp_path):
     base = server.url.removesuffix("net.pth")
     fetch(f"{base}to/{server.url}", tmp_path / "net.pth", SHA256)
     for elsewhere in ("ftp://127.0.0.1/net.pth", "FTP://127.0.0.1/a", "file:///etc/passwd"):
-        with pytest.raises(CheckpointError, match="which is not followed|is not allowed"):
+        with pytest.raises(CheckpointError, match=r"which is not followed|is not allowed"):
             fetch(f"{base}to/{elsewhere}", tmp_path / "other.pth", None)
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
     down = urllib.request.Request("https://127.0.0.1/net.pth")
