@@ -1,8 +1,8 @@
 """`python benchmarks/soak.py`: hostile, damaged and odd files of its own making, and kills.
 
-It makes N files by mutation of photos (one seed, the same files), runs the command line on them
-under a limit of time and memory, kills runs in the middle and resumes them, and counts what must
-never be: traces, hangs, memory, connects, changed inputs, wrong statuses. Linux.
+It makes N photos and M model files by mutation (one seed, the same files), runs the command line on
+them under a limit of time and memory, kills runs in the middle and resumes them, and counts what
+must never be: traces, hangs, memory, connects, payloads, changed inputs, wrong statuses. Linux.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import random
 import re
 import shutil
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -34,6 +36,7 @@ from PIL import Image, PngImagePlugin
 ROOT = Path(__file__).resolve().parents[1]
 STATUSES = {"restored", "partial", "failed", "no_face", "error"}
 LONGEST_SECONDS, MOST_KB = 30.0, 2_000_000
+CORES = os.cpu_count() or 1
 # Python calls this in the run: each connect of any socket is told on a file of its own.
 WATCH = """
 import os, sys
@@ -61,6 +64,7 @@ class Findings:
     changed_inputs: list[str] = field(default_factory=list)
     wrong_statuses: list[str] = field(default_factory=list)
     half_written: list[str] = field(default_factory=list)
+    payloads: list[str] = field(default_factory=list)
 
     def any(self) -> bool:
         """Whether there is one."""
@@ -237,7 +241,8 @@ def run(
 ) -> tuple[int, str, int]:
     """Exit code, standard error and peak kB of one run; hangs, memory and connects are noted.
 
-    A photo that takes longer than `LONGEST_SECONDS` is a hang: the report does not grow.
+    A photo that takes longer than `LONGEST_SECONDS` is a hang: the report does not grow. A machine
+    that others use gets as much more time as it has more to do than cores.
     """
     connects, said = room / "connects", room / "stderr"
     environment = os.environ | {"SOAK_CONNECTS": str(connects), "PYTHONPATH": str(ROOT)}
@@ -257,7 +262,7 @@ def run(
                 grew, length = now, size
             if kill_after is not None and now - began > kill_after:
                 process.send_signal(signal.SIGKILL)
-            elif now - grew > LONGEST_SECONDS:
+            elif now - grew > LONGEST_SECONDS * max(1.0, os.getloadavg()[0] / CORES):
                 findings.hangs.append(f"after {length} bytes of {report}")
                 process.kill()
         code = process.wait()
@@ -316,11 +321,149 @@ def whole(path: Path) -> bool:
     return True
 
 
+# Models
+
+
+def split_model(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header of a safetensors file, and the tensors' bytes."""
+    (length,) = struct.unpack("<Q", data[:8])
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def joined_model(header: str, tensors: bytes) -> bytes:
+    """A safetensors file of a header, sound or not, and tensors."""
+    text = header.encode()
+    return struct.pack("<Q", len(text)) + text + tensors
+
+
+def header_value(rng: random.Random, data: bytes) -> bytes:
+    """A value of the header is something else: no number, a list, deep, huge, of another kind."""
+    header, tensors = split_model(data)
+    value = rng.choice(["NaN", "Infinity", "[]", "{}", "null", "-1", "1e999", "9" * 400, '"x"',
+                        "[" * 5000 + "]" * 5000, "true", "2147483648"])  # fmt: skip
+    about = header["__metadata__"]
+    key = rng.choice(list(about))
+    if key in ("arguments", "template", "prior") and rng.random() < 0.7:
+        inner = json.loads(about[key])
+        name = rng.choice(list(inner))
+        inner[name] = "@"
+        about[key] = json.dumps(inner).replace('"@"', value)
+    elif rng.random() < 0.5:
+        about[key] = value
+    else:
+        tensor = header[rng.choice([name for name in header if name != "__metadata__"])]
+        tensor[rng.choice(list(tensor))] = "@"
+        return joined_model(json.dumps(header).replace('"@"', value), tensors)
+    return joined_model(json.dumps(header), tensors)
+
+
+def header_bytes(rng: random.Random, data: bytes) -> bytes:
+    """Bytes of the header, or its length, are others."""
+    if rng.random() < 0.3:
+        length = rng.choice([0, 1, 8, 1 << 31, (1 << 64) - 1, len(data), len(data) * 2])
+        return struct.pack("<Q", length) + data[8:]
+    spoilt = bytearray(data)
+    for _ in range(rng.randint(1, 20)):
+        spoilt[rng.randrange(8, 17_000)] = rng.randrange(256)
+    return bytes(spoilt)
+
+
+def all_zero(_: random.Random, data: bytes) -> bytes:
+    """No tensor holds anything."""
+    header, tensors = split_model(data)
+    return joined_model(json.dumps(header), bytes(len(tensors)))
+
+
+def not_numbers(rng: random.Random, data: bytes) -> bytes:
+    """All numbers, or those of a large part, are no numbers or infinite."""
+    header, tensors = split_model(data)
+    number = rng.choice([b"\xff\x7f", b"\x00\x7c"])  # float16
+    most = len(tensors) // 2 * 2
+    start = rng.choice([0, most // 4 * 2])
+    tensors = tensors[:start] + number * ((most - start) // 2) + tensors[most:]
+    return joined_model(json.dumps(header), tensors)
+
+
+class _Payload:
+    """What a pickle would run."""
+
+    def __init__(self, call: Any, *arguments: Any) -> None:
+        self.what = call, arguments
+
+    def __reduce__(self) -> Any:
+        return self.what
+
+
+def pickled(rng: random.Random, data: bytes) -> bytes:
+    """A pickle that runs something when it is read, plain or in torch's archive."""
+    mark = os.environ["SOAK_PAYLOAD"]
+    payload = rng.choice([_Payload(os.system, f"touch '{mark}'"), _Payload(open, mark, "w"),
+                          _Payload(eval, f"open({mark!r}, 'w')"),
+                          _Payload(exec, f"open({mark!r}, 'w')")])  # fmt: skip
+    content = pickle.dumps({"params_ema": payload, "w": [payload]}, rng.choice([0, 2, 4]))
+    form = rng.randrange(4)
+    if form == 0:
+        return content
+    if form == 1:
+        return flipped(rng, content)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", content)
+        archive.writestr("archive/data/0", bytes(1 << 28) if form == 3 else b"")
+    return out.getvalue()
+
+
+MODEL_MUTATIONS: tuple[tuple[Callable[[random.Random, bytes], bytes], str], ...] = (
+    (header_value, "default.safetensors"), (header_bytes, "default.safetensors"),
+    (cut, "default.safetensors"), (all_zero, "default.safetensors"),
+    (not_numbers, "default.safetensors"), (flipped, "default.onnx"), (cut, "default.onnx"),
+    (numbers, "default.onnx"), (not_numbers, "default-prior.safetensors"), (pickled, "evil.pth"),
+    (pickled, "evil.pkl"), (header_value, "default-prior.safetensors"),
+)  # fmt: skip
+"""What is done, and to which file of the default model; the others lie beside it as they are."""
+
+
+def run_models(room: Path, count: int, seed: int, photo: Path, findings: Findings) -> Counter[str]:
+    """Restore a photo with `count` models in turn; what became of it."""
+    weights, folder = ROOT / "restore" / "weights", room / "model"
+    outcomes: Counter[str] = Counter()
+    payload = room / "payload"
+    os.environ["SOAK_PAYLOAD"] = str(payload)
+    for number in range(count):
+        rng = random.Random(f"{seed}-model-{number}")
+        mutation, name = MODEL_MUTATIONS[number % len(MODEL_MUTATIONS)]
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(room / "out", ignore_errors=True)
+        folder.mkdir()
+        for path in weights.glob("default*"):
+            shutil.copyfile(path, folder / path.name)
+        source = weights / name
+        data = source.read_bytes() if source.is_file() else b""
+        (folder / name).write_bytes(mutation(rng, data))
+        model = name if name.startswith("evil") else "default.safetensors"
+        words = ["-i", str(photo), "-o", "out", "-s", "1", "--model", str(folder / model)]
+        code, said, _ = run(words, room, findings)
+        label = f"model {number}, {mutation.__name__} of {name}"
+        if payload.exists():
+            findings.payloads.append(label)
+            payload.unlink()
+        report = room / "out/results.jsonl"
+        status = "refused"
+        if report.exists() and (text := report.read_text("utf-8").strip()):
+            status = json.loads(text.splitlines()[-1])["status"]
+        broken = mutation in (all_zero, not_numbers, cut) or name.startswith("evil")
+        if (status == "restored" and broken) or (status == "refused" and code != 2):
+            findings.wrong_statuses.append(f"{label}: {status}, exit code {code}: {said[-300:]}")
+        outcomes[status] += 1
+    return outcomes
+
+
 def main() -> int:
     """Make the files, run, kill, resume, and print the figures; 1 where something was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--models", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--face", type=Path, default=ROOT / "samples/snapshot.jpg")
     parser.add_argument("--keep", action="store_true", help="leave the folder of the run")
@@ -329,6 +472,28 @@ def main() -> int:
     findings = Findings()
     with Image.open(options.face) as opened:
         face = opened.convert("RGB")
+    if options.models:
+        began = time.monotonic()
+        outcomes = run_models(room, options.models, options.seed, options.face, findings)
+        print(f"{options.models} models, {time.monotonic() - began:.0f} s; photo: {dict(outcomes)}")
+    if options.files:
+        run_photos(room, options, face, findings)
+    for name, found in vars(findings).items():
+        print(f"{name.replace('_', ' ')}: {len(found)}")
+        for one in found[:5]:
+            print(f"    {one}")
+    if options.keep:
+        print(room)
+    else:
+        shutil.rmtree(room, ignore_errors=True)
+    return 1 if findings.any() else 0
+
+
+def run_photos(
+    room: Path, options: argparse.Namespace, face: Image.Image, findings: Findings
+) -> None:
+    """Make the photos, run, kill, resume, and print what became of them."""
+    shutil.rmtree(room / "out", ignore_errors=True)
     make_files(room / "in", options.files, options.seed, face)
     before = sums(room / "in")
     arguments = ["-i", str(room / "in"), "-o", "out", "-s", "1", "--resume"]
@@ -343,15 +508,6 @@ def main() -> int:
             findings.changed_inputs.append(path)
     print(f"{options.files} files, {options.kills} kills, {time.monotonic() - began:.0f} s, "
           f"peak {peak / 1e6:.2f} GB; statuses: {dict(statuses)}")  # fmt: skip
-    for name, found in vars(findings).items():
-        print(f"{name.replace('_', ' ')}: {len(found)}")
-        for one in found[:5]:
-            print(f"    {one}")
-    if options.keep:
-        print(room)
-    else:
-        shutil.rmtree(room, ignore_errors=True)
-    return 1 if findings.any() else 0
 
 
 if __name__ == "__main__":

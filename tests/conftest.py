@@ -13,6 +13,29 @@ SHARED = Path(os.environ.get("RESTORE_SHARED", ROOT.parent / "shared"))
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
+    parser.addoption(
+        "--skipped-to", metavar="FILE", help="write what was skipped, for `pytest @FILE` elsewhere"
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("--skipped-to"):
+        config.pluginmanager.register(_Skipped(Path(config.getoption("--skipped-to"))))
+
+
+class _Skipped:
+    """Writes the name of each test, or file of tests, that was skipped."""
+
+    def __init__(self, path):
+        self.path = path
+        path.write_text("", "utf-8")
+
+    def pytest_runtest_logreport(self, report):
+        if report.skipped:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(f"{report.nodeid}\n")
+
+    pytest_collectreport = pytest_runtest_logreport
 
 
 def pytest_collection_modifyitems(config, items):

@@ -12,7 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,7 @@ def locate_model(name: str) -> Path:
     entry = find_model(name)
     path = _place(entry)
     if path.is_file():
+        _check_cached(name, entry, path)
         return path
     if entry.packaged:
         raise CheckpointError(
@@ -140,6 +141,31 @@ def _place(entry: ModelEntry) -> Path:
     return (WEIGHTS if entry.packaged else cache_folder() / "models") / entry.filename
 
 
+def _check_cached(name: str, entry: ModelEntry, path: Path) -> None:
+    """`CheckpointError` where a fetched file is no longer what was fetched.
+
+    It is read once; the size and time of what was found good are kept beside it, so that the next
+    start does not read hundreds of megabytes again.
+    """
+    expected = entry.sha256 or _read_pins().get(name)
+    if entry.packaged or expected is None:
+        return
+    state = path.stat()
+    found_good = f"{expected} {state.st_size} {state.st_mtime_ns}"
+    note = path.with_name(path.name + ".checked")
+    with suppress(OSError, UnicodeError):
+        if note.read_text("utf-8") == found_good:
+            return
+    digest = file_sha256(path)
+    if digest != expected.lower():
+        raise CheckpointError(
+            f"{path} has SHA-256 {digest}, expected {expected}: it is damaged or another file; "
+            f"delete it and fetch it again with: restore download {name}"
+        )
+    with suppress(OSError):  # a folder that cannot be written costs the time again, no more
+        note.write_text(found_good, "utf-8")
+
+
 def download_model(name: str, offline: bool = False, progress: Progress | None = None) -> Path:
     """Path of a named model, fetched if it is not there.
 
@@ -149,6 +175,7 @@ def download_model(name: str, offline: bool = False, progress: Progress | None =
     entry = find_model(name)
     path = _place(entry)
     if path.is_file():
+        _check_cached(name, entry, path)
         return path
     if entry.packaged or entry.url is None:
         return locate_model(name)
@@ -196,6 +223,25 @@ def fetch(url: str, path: Path, sha256: str | None, progress: Progress | None = 
     return digest
 
 
+class _SameKind(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to http and https alone, and none from https down to http."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        """The request to make instead; `CheckpointError` for another kind of address."""
+        kind = newurl.partition(":")[0].lower()
+        if kind != "https" and (kind != "http" or req.type == "https"):
+            raise CheckpointError(
+                f"{req.full_url} redirects to {newurl}, which is not followed: expected another "
+                f"{req.type} address. Fetch the file by hand where you trust that host"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(_SameKind)
+
+
 def _receive(url: str, part: Path, tag: Path, progress: Progress | None) -> None:
     """Fill `part`, continuing it where `tag` (the server's version mark) still holds."""
     start = part.stat().st_size if part.is_file() and tag.is_file() else 0
@@ -204,7 +250,7 @@ def _receive(url: str, part: Path, tag: Path, progress: Progress | None) -> None
         request.add_header("Range", f"bytes={start}-")
         request.add_header("If-Range", tag.read_text())
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+        response = _OPENER.open(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if not (start and error.code == 416):
             raise

@@ -46,7 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
         model = import_checkpoint(model, target)
         print(f"{model}: {model.stat().st_size / 1e6:.1f} MB, float32 weights")
     graph = export_model(model, output)
-    print(f"{graph}: graph over {model.name}, opset {OPSET}, any batch")
+    copied = graph.resolve().parent != model.resolve().parent
+    beside = f"{model.name}, copied beside it" if copied else model.name
+    print(f"{graph}: graph over {beside}, opset {OPSET}, any batch")
     if arguments.check:
         found = check_graph(model, graph)
         listed = ", ".join(f"{name} {value:.1e}" for name, value in found.items())

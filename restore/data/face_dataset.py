@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -310,7 +311,7 @@ def source_of(key: str) -> str:
 
 def read_sources(path: str | Path, column: str = "source") -> dict[str, str]:
     """Key -> source from a CSV with the columns `name` and `column`."""
-    with Path(path).open(newline="", encoding="utf-8") as file:
+    with io.StringIO(_text_of(path, "source_csv", f"the columns name and {column}")) as file:
         rows = csv.DictReader(file)
         names = rows.fieldnames or []
         if "name" not in names or column not in names:
@@ -322,8 +323,20 @@ def read_sources(path: str | Path, column: str = "source") -> dict[str, str]:
 
 def read_keys(path: str | Path) -> tuple[str, ...]:
     """Keys from a text file of names, one a line; what follows a space is not read."""
-    lines = Path(path).read_text("utf-8").splitlines()
+    lines = _text_of(path, "meta_info_file", "the name of a crop on each line").splitlines()
     return tuple(_without_suffix(line.split(" ")[0]) for line in lines if line.strip())
+
+
+def _text_of(path: str | Path, key: str, holds: str) -> str:
+    """The text of a file that an option names; `InputError` where it cannot be read."""
+    try:
+        return Path(path).read_text("utf-8")
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise InputError(
+            f"{key} {path} cannot be read ({reason}); expected a text file with {holds}. Mend the "
+            "path in the option file, or leave the key out"
+        ) from error
 
 
 def valid_mask(corners: np.ndarray | None, size: int) -> np.ndarray:

@@ -157,6 +157,9 @@ def _parse_typed(blocks: Sequence[Any], value: Any, path: str, notes: Notes) -> 
 def _parse_choice(choices: tuple[Any, ...], value: Any, path: str, notes: Notes) -> Any:
     if any(value == c and type(value) is type(c) for c in choices):
         return value
+    switch = "on" if value is True else "off" if value is False else None
+    if switch in choices:  # YAML 1.1 reads a bare on or off as true or false
+        return switch
     shown = ", ".join(repr(c) for c in choices)
     near = _nearest(str(value), [str(c) for c in choices])
     notes.problem(path, f"{value!r} is not one of {shown}{near}")

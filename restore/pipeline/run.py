@@ -32,8 +32,7 @@ from restore.runtime.contract import Runtime
 if TYPE_CHECKING:
     from restore.trust.identity import References
 
-
-Watch = Callable[[Job, RestoredPhoto | None, Mapping[str, Any]], None]
+Watch = Callable[[Job, Path | Page | None, RestoredPhoto | None, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,9 @@ def run_jobs(
     """Restore photo after photo, yielding each outcome; a photo that fails stops no other.
 
     `report(record)` is called as soon as a photo is in place; no interruption comes between.
-    `watch(job, result, record)` is called after each photo, with None for a result where there is
-    none. It sees the pictures, which are not kept: an outcome holds numbers only.
+    `watch(job, source, result, record)` is called for each picture (the photo, or a page of it) as
+    it is done, with its own record, and after each photo with None, None and the record of the
+    whole. It sees the pictures, which are not kept: an outcome holds numbers only.
     """
     for job in jobs:
         yield _run_job(restorer, job, options, watch, pages, report)
@@ -104,11 +104,11 @@ def _run_job(
     report: Callable[[Mapping[str, Any]], None] | None,
 ) -> Outcome:
     with ExitStack() as held:
-        outcome, first = _restored_and_written(restorer, job, options, pages, held)
+        outcome = _restored_and_written(restorer, job, options, watch, pages, held)
         if report is not None:
             report(outcome.record)
     if watch is not None:
-        watch(job, first, outcome.record)
+        watch(job, None, None, outcome.record)
     return outcome
 
 
@@ -116,23 +116,24 @@ def _restored_and_written(
     restorer: Restorer,
     job: Job,
     options: RunOptions,
+    watch: Watch | None,
     pages: Callable[[Job], list[Path | Page]],
     held: ExitStack,
-) -> tuple[Outcome, RestoredPhoto | None]:
-    """The outcome and the result's first page; from the photo's writing on nothing interrupts."""
+) -> Outcome:
+    """The outcome of a photo; from its writing on nothing interrupts while `held` is open."""
     identity = identity_of(job.source)  # before it is read: a change meanwhile is seen next time
     head = {"source": identity, "options": options.key, "name": job.name}
     try:
-        results, record, first, changed = _write(restorer, job, options, pages(job), held)
+        results, record, changed = _write(restorer, job, options, pages(job), watch, held)
     except RestoreError as error:
-        return _failed(job, str(error), head), None
+        return _failed(job, str(error), head)
     # The border between photos: whatever one of them sets off, the others go on.
     except Exception as error:
-        return _failed(job, f"{job.source}: {type(error).__name__}: {error}", head), None
+        return _failed(job, f"{job.source}: {type(error).__name__}: {error}", head)
     status, reason = worst_status(results)
     record = _head(job, status, reason) | head | record
     record |= {"status": status, "reason": reason}
-    return Outcome(job, status, reason, changed, record), first
+    return Outcome(job, status, reason, changed, record)
 
 
 def worst_status(
@@ -159,10 +160,11 @@ def _write(
     job: Job,
     options: RunOptions,
     sources: Sequence[Path | Page],
+    watch: Watch | None,
     held: ExitStack,
-) -> tuple[list[tuple[PhotoStatus, str | None]], dict[str, Any], RestoredPhoto, int]:
-    """Restore and write a photo page by page: statuses, what its record holds, the first page, and
-    how many faces are others now.
+) -> tuple[list[tuple[PhotoStatus, str | None]], dict[str, Any], int]:
+    """Restore and write a photo page by page: statuses, what its record holds, and how many faces
+    are others now.
 
     Crops and comparisons come first and the photo last. Several pages go into one TIFF where the
     result is a TIFF, else each into a file of its own.
@@ -172,7 +174,6 @@ def _write(
     statuses: list[tuple[PhotoStatus, str | None]] = []
     record: dict[str, Any] = {}
     outputs: list[str] = []
-    first: RestoredPhoto | None = None
     changed = 0
     with ExitStack() as closing:
         tiff: TiffPages | None = None
@@ -202,15 +203,16 @@ def _write(
             changed += sum(face.changed for face in result.faces)
             if several:
                 one["faces"] = [face | {"page": index + 1} for face in one["faces"]]
+            if watch is not None:
+                place = {"page": index + 1, "pages": len(sources)} if several else {}
+                watch(job, source, result, {"input": str(job.source)} | one | place)
             record = _joined(record, one)
-            first = first or result
-    assert first is not None
     if several:
         record["pages"] = len(sources)
     record["output"] = outputs[0] if outputs else str(job.result)
     if len(outputs) > 1:
         record["outputs"] = outputs
-    return statuses, record, first, changed
+    return statuses, record, changed
 
 
 def _joined(record: dict[str, Any], page: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from restore import __version__
 from restore.errors import InputError
-from restore.images.files import read_photo, read_regular
+from restore.images.files import Page, read_photo, read_regular
 from restore.images.photo import Limits, Photo
 from restore.pipeline.names import Job
 from restore.pipeline.report import plain
@@ -29,6 +29,7 @@ from restore.report.section import (
     STATUS_KINDS,
     Thumbnails,
     photo_section,
+    picture_section,
     reason_of,
     spoken,
     table,
@@ -174,7 +175,7 @@ class ReportPage:
     ) -> None:
         """`settings`: shown as they are, name and value; `photos`: how many will come, which
         decides on the size of the pictures; `go_on`: append to the page of an earlier run."""
-        self.path, self.sizes = path, sizes or thumbnails_for(photos)
+        self.path, self.photos, self.sizes = path, photos, sizes or thumbnails_for(photos)
         self._counts = Counts()
         self._file: IO[bytes] | None = None
         try:
@@ -199,8 +200,21 @@ class ReportPage:
     def add(
         self, record: Mapping[str, Any], before: Photo | None, result: RestoredPhoto | None
     ) -> None:
-        """Append a photo: see `photo_section`. InputError where the disk does not take it."""
-        section = photo_section(record, before, result, self.sizes)
+        """Append a photo of one picture: its record, it as it was read and as it is now; None
+        where there is none. InputError where the disk does not take it."""
+        self.add_pictures(record, [self.picture(record, before, result)] if result else [])
+
+    def picture(
+        self, record: Mapping[str, Any], before: Photo | None, result: RestoredPhoto
+    ) -> str:
+        """The HTML of a photo or, with its own record, of a page of one, for `add_pictures`."""
+        pages = int(record.get("pages", 1))
+        sizes = self.sizes if pages == 1 else thumbnails_for(self.photos + pages)
+        return picture_section(record, before, result, sizes)
+
+    def add_pictures(self, record: Mapping[str, Any], pictures: Sequence[str]) -> None:
+        """Append a photo of several pages: the record of the whole, and the HTML of each."""
+        section = photo_section(record, pictures)
         self._counts.add(record)
         try:
             self._append(section)
@@ -317,17 +331,26 @@ def run_page(
 
 
 def page_watch(page: ReportPage, limits: Limits | None = None) -> Watch:
-    """A callback for `run_jobs` that puts each photo on the page."""
+    """A callback for `run_jobs` that puts each photo on the page, with all of its own pages."""
+    pictures: list[str] = []
 
-    def watch(job: Job, result: RestoredPhoto | None, record: Mapping[str, Any]) -> None:
-        before = None
-        if result is not None:
-            try:
-                # Read once more, so that a run without a page keeps no second copy.
-                before = read_photo(job.source, limits)
-            except InputError:  # gone since; the page shows its numbers
-                before = None
-        page.add(record, before, result)
+    def watch(
+        job: Job,
+        source: Path | Page | None,
+        result: RestoredPhoto | None,
+        record: Mapping[str, Any],
+    ) -> None:
+        if source is None or result is None:
+            page.add_pictures(record, pictures)
+            pictures.clear()
+            return
+        try:
+            # Read once more, so that a run without a page keeps no second copy.
+            page_of = source if isinstance(source, Page) else Page(source, 0)
+            before = read_photo(page_of.path, limits, page_of.index)
+        except InputError:  # gone since; the page shows its numbers
+            before = None
+        pictures.append(page.picture(record, before, result))
 
     return watch
 

@@ -29,7 +29,7 @@ LABELS = {
     "score": "detector's score",
 }
 """The numbers of a face that are shown at once, in this order; any other is folded away."""
-_SHOWN_ELSEWHERE = ("status", "reason", "file", "box", "landmarks", "matrix")
+_SHOWN_ELSEWHERE = ("status", "reason", "file", "box", "landmarks", "matrix", "page")
 STATUS_KINDS = {"restored": "good", "failed": "bad", "error": "bad", "partial": "bad"}
 """How a status is coloured; any other one is neutral."""
 
@@ -144,16 +144,11 @@ def data_uri(rgb: np.ndarray, quality: int = 80) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")
 
 
-def photo_section(
-    record: Mapping[str, Any],
-    before: Photo | None,
-    result: RestoredPhoto | None,
-    sizes: Thumbnails,
-) -> str:
+def photo_section(record: Mapping[str, Any], pictures: Sequence[str]) -> str:
     """The HTML of one photo.
 
-    `record`: its line of results.jsonl. `before`: the photo as it was read, None where it cannot be
-    read; `result`: None where there is none. Everything that comes from files is escaped.
+    `record`: its line of results.jsonl. `pictures`: of its pages, by `picture_section`; none where
+    nothing came of it. Everything that comes from files is escaped.
     """
     name, status = str(record["input"]), str(record["status"])
     kind = STATUS_KINDS.get(status, "other")
@@ -163,16 +158,33 @@ def photo_section(
     ]
     if reason := reason_of(record):
         parts.append(f"<p{' class=problem' if kind == 'bad' else ''}>{text(reason)}</p>")
-    if before is not None and result is not None:
-        parts.append(photo_slider(name, before, result, sizes))
     parts += [f'<p class="soft">{line}</p>' for line in _facts(record)]
-    if result is not None and result.faces:
-        records = record.get("faces", [])
-        parts.append('<div class="faces">')
-        parts += face_cards(name, records, result.faces, sizes)
-        parts.append("</div>")
+    parts += pictures
     parts.append(f'<script type="application/json" class="record">{_json(record)}</script>')
     parts.append("</article>")
+    return "\n".join(parts)
+
+
+def picture_section(
+    record: Mapping[str, Any], before: Photo | None, result: RestoredPhoto, sizes: Thumbnails
+) -> str:
+    """The HTML of a photo's pixels and faces, or of one of its pages.
+
+    `record`: of the photo or page; with `page` and `pages` it gets a heading. `before`: as it was
+    read, None where it cannot be read.
+    """
+    name, parts = str(record["input"]), []
+    if "page" in record:
+        page, pages = record["page"], record["pages"]
+        name = f"{name}, page {page}"
+        size = f"{record['width']} x {record['height']} px"
+        parts.append(f'<div class="title"><h3>Page {page} of {pages}</h3>{size}</div>')
+    if before is not None:
+        parts.append(photo_slider(name, before, result, sizes))
+    if result.faces:
+        parts.append('<div class="faces">')
+        parts += face_cards(name, record.get("faces", []), result.faces, sizes)
+        parts.append("</div>")
     return "\n".join(parts)
 
 

@@ -16,6 +16,8 @@ from restore.errors import CheckpointError, InputError, MissingExtraError, Optio
 from restore.model_files import (
     FORMAT,
     LAYOUT_KEY,
+    check_prior,
+    file_sha256,
     layout_sha256,
     open_session,
     read_array,
@@ -48,21 +50,21 @@ def export_model(
     [n,3,s,s] and, where the network estimates it, `degradation` [n,6]. Of an identity student or a
     cover network: input `face` [n,3,h,w]; output `embedding` [n,d] or `cover`, logits [n,1,h',w'].
     The graph holds no weights: it points into the safetensors file, so both must stay in one
-    folder. Needs the extra `onnx`.
+    folder; where `output` is in another one, the weights are copied there. Needs the extra `onnx`.
     """
     model = Path(model)
     output = model.with_suffix(".onnx") if output is None else Path(output)
-    if output.resolve().parent != model.resolve().parent:
-        raise InputError(
-            f"{output} is not in the folder of {model}; the graph reads its weights from that file "
-            "by name, so both must lie in one folder"
-        )
     header = read_header(model)
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{model} is no model file of ours (format {header.get('format')!r})")
     text = f"weights in {model.name}; made by restore export"
     place = tensor_places(model).__getitem__
-    _write(_graph_of_file(model, header, text, place=place).SerializeToString(), output)
+    graph = _graph_of_file(model, header, text, place=place).SerializeToString()
+    if output.resolve().parent != model.resolve().parent:
+        _copy_beside(model, output.parent)
+        if "prior" in header:
+            _copy_beside(check_prior(model, header["prior"])[0], output.parent)
+    _write(graph, output)
     return output
 
 
@@ -197,6 +199,18 @@ def is_ours(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(9)
     return head[8:9] == b"{" and read_header(path).get("format") == FORMAT
+
+
+def _copy_beside(weights: Path, folder: Path) -> None:
+    """Copy a weights file into the folder of a graph that reads it by name."""
+    target = folder / weights.name
+    if not target.exists():
+        _write(weights.read_bytes(), target)
+    elif file_sha256(target) != file_sha256(weights):
+        raise InputError(
+            f"{target} is there already and not {weights}, which the graph reads by that name; "
+            "move it away, or write the graph into another folder"
+        )
 
 
 def _write(content: bytes, output: Path) -> None:

@@ -29,7 +29,8 @@ POLICY = (
 
 MAX_UPLOAD = 300 << 20
 """Most bytes of what is sent to the page at once."""
-STARTUP = "/gradio_api/startup-events"
+OPEN = ("/gradio_api/startup-events", "/manifest.json")
+"""Routes that tell nothing and are asked for without the cookie: by gradio itself, by browsers."""
 _FETCHING = ("://", ":/", "proxy=", "/dev/", "run-history", "deep_link", "/login", "/monitoring")
 """In the paths of routes that make the server connect out, or that the page does not use."""
 
@@ -105,8 +106,8 @@ class LocalOnly:
         ):
             return 403, "requests of other pages are refused", []
         path = unquote(scope["path"])
-        if scope["type"] == "http" and (scope["method"], path) == ("GET", STARTUP):
-            return 0, "", []  # gradio calls it itself, once; it tells nothing
+        if scope["type"] == "http" and scope["method"] == "GET" and path in OPEN:
+            return 0, "", []
         cookie = f"restore_{port}".encode()
         if path == "/" and self._is_token(parse_qs(scope.get("query_string", b"")).get(b"token")):
             value = cookie + b"=" + self.token.encode() + b"; Path=/; HttpOnly; SameSite=Strict"

@@ -3,7 +3,9 @@
 import hashlib
 import http.server
 import json
+import os
 import threading
+import urllib.request
 from typing import ClassVar
 
 import pytest
@@ -35,6 +37,11 @@ class Server(http.server.BaseHTTPRequestHandler):
         cls = type(self)
         asked = self.headers.get("Range")
         cls.requests.append(asked)
+        if self.path.startswith("/to/"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/to/"))
+            self.end_headers()
+            return
         if self.path != "/net.pth":
             self.send_error(404)
             return
@@ -127,6 +134,36 @@ def test_errors_of_the_server_and_the_address(server, tmp_path):
     with pytest.raises(CheckpointError, match="Only http"):
         fetch("file:///etc/passwd", tmp_path / "net.pth", None)
     assert not (tmp_path / "net.pth").exists()
+
+
+def test_redirects_stay_with_http(server, tmp_path):
+    base = server.url.removesuffix("net.pth")
+    fetch(f"{base}to/{server.url}", tmp_path / "net.pth", SHA256)
+    for elsewhere in ("ftp://127.0.0.1/net.pth", "FTP://127.0.0.1/a", "file:///etc/passwd"):
+        with pytest.raises(CheckpointError, match=r"which is not followed|is not allowed"):
+            fetch(f"{base}to/{elsewhere}", tmp_path / "other.pth", None)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
+    down = urllib.request.Request("https://127.0.0.1/net.pth")
+    with pytest.raises(CheckpointError, match="expected another https"):
+        named_models._SameKind().redirect_request(down, None, 302, "Found", {}, server.url)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_cached_model_is_checked_again(server, home, monkeypatch, known):
+    enter(monkeypatch, server.url, SHA256 if known else None)
+    path = download_model("test-net")
+    assert locate_model("test-net") == path
+    reads = []
+    monkeypatch.setattr(
+        named_models, "file_sha256", lambda file: reads.append(file) or file_sha256(file)
+    )
+    assert locate_model("test-net") == path
+    assert reads == []  # unchanged since it was found good
+    path.write_bytes(CONTENT[:-1] + b"x")
+    os.utime(path, ns=(1, 1))
+    for find in (locate_model, download_model):
+        with pytest.raises(CheckpointError, match="fetch it again with: restore download test-net"):
+            find("test-net")
 
 
 def test_unknown_checksum_is_pinned_on_first_download(server, home, monkeypatch):

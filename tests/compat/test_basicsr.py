@@ -1,3 +1,4 @@
+import importlib
 import importlib.util
 import sys
 

@@ -163,3 +163,14 @@ def test_pairs(tmp_path):
     with pytest.raises(InputError, match=r"6 of 6 good pictures have no bad one.*'aaf_1x2'"):
         PairedDataset(open_store(small), gt, filename_tmpl="{}x2")
     assert len(pairs.keys) == len(NAMES)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_list_that_cannot_be_read_is_said(tmp_path, content):
+    path = tmp_path / "names.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"meta_info_file .*names\.txt cannot be read"):
+        read_keys(path)
+    with pytest.raises(InputError, match=r"source_csv .*names\.txt cannot be read"):
+        read_sources(path)

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from restore.compat.basicsr import import_basicsr
 from restore.degradation.blur import (
     _convolve_direct,
     _convolve_fft,
@@ -153,9 +154,8 @@ def test_every_kernel_sums_to_one(size, sigma, theta, beta):
 
 
 def test_parity_with_basicsr():
-    module = pytest.importorskip(
-        "basicsr.data.degradations", reason="basicsr is not installed: no parity with its kernels"
-    )
+    pytest.importorskip("basicsr", reason="basicsr is not installed: no parity with its kernels")
+    module = import_basicsr("basicsr.data.degradations")
     mine = gaussian_kernels(21, torch.tensor([3.0]), torch.tensor([1.5]), torch.tensor([0.5]))
     theirs = module.bivariate_Gaussian(21, 3.0, 1.5, 0.5, isotropic=False)
     np.testing.assert_allclose(mine[0].numpy(), theirs, atol=1e-7)

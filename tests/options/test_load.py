@@ -297,17 +297,27 @@ def test_every_key_is_documented():
     assert not missing, sorted(missing)
 
 
-@pytest.mark.parametrize("path", OPTION_FILES, ids=lambda p: p.stem)
+RESTORERS = [path for path in OPTION_FILES if "type: MobileRestorer" in path.read_text("utf-8")]
+
+
+@pytest.mark.parametrize("path", RESTORERS, ids=lambda p: p.stem)
 def test_restorers_of_the_option_files_can_be_built(path):
     import torch
 
     from restore.networks.unet_encoder import build_mobile_restorer
 
     options = load_options(path).network_g
-    if not isinstance(options, MobileRestorerOptions):
-        pytest.skip("no MobileRestorer")
+    assert isinstance(options, MobileRestorerOptions)
     names = inspect.signature(build_mobile_restorer).parameters
     with torch.device("meta"):
         network = build_mobile_restorer(**{name: getattr(options, name) for name in names})
         size = options.crop_size
         assert network(torch.zeros(1, 3, size, size)).image.shape == (1, 3, size, size)
+
+
+@pytest.mark.parametrize(("written", "read"), [("off", "off"), ("on", "on"), ('"off"', "off")])
+def test_a_bare_on_or_off_is_what_it_says(written, read):
+    """YAML 1.1 reads them as true and false."""
+    text = SMALL.replace("crops}", f"crops, device_crops: {written}}}")
+    assert parse_options(text).train_set.device_crops == read
+    assert len(problems_of(SMALL.replace("type: Adam", "type: off"))) == 1

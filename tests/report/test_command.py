@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -36,6 +37,23 @@ def photos(monkeypatch, tmp_path):
 
 def run(*arguments):
     return main([str(argument) for argument in arguments])
+
+
+def test_every_page_of_a_scan_is_shown(photos, tmp_path):
+    pages = [Image.fromarray(smooth(83, 101 + 10 * i, seed=i)) for i in range(3)]
+    pages[0].save(photos / "scan.tif", save_all=True, append_images=pages[1:])
+    (photos / "b.png").unlink()
+    out = tmp_path / "out"
+    assert run("-i", photos, "-o", out, "--report", "-s", "1") == 0
+    html = (out / "report.html").read_text("utf-8")
+    page = Checker(html)
+    assert [r.get("pages") for r in records(html)] == [None, 3]
+    for number, width in enumerate((101, 111, 121), 1):
+        assert f"<h3>Page {number} of 3</h3>{width} x 83 px" in html
+        assert re.search(rf"Before and after: [^\"]*scan\.tif, page {number}\"", html)
+    assert page.tags.count("article") == 2
+    assert html.count('class="face"') == 4
+    assert len(set(re.findall(r'class="after"[^>]* src="([^"]+)"', html))) == 8
 
 
 def source_type(path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from restore.checkpoints.load import load_network
+from restore.checkpoints.named_models import locate_model
 from restore.commands.tree import run_verb
 from restore.errors import CheckpointError, InputError, OptionError
 from restore.model_files import read_header
@@ -205,10 +206,23 @@ def test_check_finds_a_difference(tmp_path):
         check_graph(other, graph)
 
 
+def test_a_graph_in_another_folder_takes_its_weights_along(tmp_path, capsys):
+    graph = tmp_path / "elsewhere" / "default.onnx"
+    assert main(["default", "-o", str(graph)]) == 0
+    assert "copied beside it" in capsys.readouterr().out
+    names = sorted(path.name for path in graph.parent.iterdir())
+    assert names == ["default-prior.safetensors", "default.onnx", "default.safetensors"]
+    lq = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    expected = run(locate_model("default").with_suffix(".onnx"), lq, torch.ones(1))["image"]
+    np.testing.assert_array_equal(run(graph, lq, torch.ones(1))["image"], expected)
+    assert main(["default", "-o", str(graph)]) == 0  # the same weights are there: no complaint
+
+
 def test_refusals(tmp_path):
     model = write_model(tmp_path, "mobile_restorer", MOBILE)
     (tmp_path / "sub").mkdir()
-    with pytest.raises(InputError, match="one folder"):
+    (tmp_path / "sub" / model.name).write_bytes(b"another file")
+    with pytest.raises(InputError, match="is there already and not"):
         export_model(model, tmp_path / "sub" / "a.onnx")
     prior = {"out_size": 16, "narrow": 0.03125, "w_dim": 8, "num_mlp": 1}
     with pytest.raises(CheckpointError, match="has no graph"):
