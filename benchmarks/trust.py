@@ -35,7 +35,7 @@ from restore.pipeline.policies import evidence, examine
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.results import RestoredFace
 from restore.runtime.identity import load_identity
-from restore.trust.occlusion import CoverDetector, packaged_cover_detector
+from restore.trust.occlusion import OcclusionDetector, packaged_occlusion_detector
 from restore.trust.verdict import Limits, judge
 
 RECIPES = ("none", "mild", "gfpgan", "heavy", "old_photo")
@@ -344,8 +344,8 @@ def cover(restorer: Restorer, args: argparse.Namespace) -> str:
     return markdown(["faces", "median", "95 %", f"above {least:.2f}"], body)
 
 
-def _cover_network(args: argparse.Namespace) -> CoverDetector:
-    detector = CoverDetector(args.network) if args.network else packaged_cover_detector()
+def _cover_network(args: argparse.Namespace) -> OcclusionDetector:
+    detector = OcclusionDetector(args.network) if args.network else packaged_occlusion_detector()
     if detector is None:
         raise InputError("there is no packaged cover network; give one by --network FILE")
     return detector
@@ -368,7 +368,7 @@ def occlude(crop: np.ndarray, kind: int, random: np.random.Generator) -> np.ndar
     return crop
 
 
-def _most_covered(detector: CoverDetector, photos: Path, path: Path) -> None:
+def _most_covered(detector: OcclusionDetector, photos: Path, path: Path) -> None:
     """A sheet of the 40 most covered faces of a store and of 40 around the limit, to look at."""
     store, found = open_store(photos), []
     for key in sorted(store.keys):

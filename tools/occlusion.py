@@ -24,7 +24,7 @@ from restore.degradation.occluders import paint_occluder
 from restore.errors import InputError
 from restore.faces.align import warp
 from restore.geometry import ffhq_template, similarity
-from restore.networks.occlusion import CoverNetwork, folded
+from restore.networks.occlusion import OcclusionNetwork, folded
 from restore.runtime.contract import cpu_precision, keep_freed_memory
 from restore.training.distributed import Ranks
 from restore.training.experiment import Progress
@@ -180,7 +180,7 @@ class OcclusionTask:
         self.options, self.batches = options, batches
         half = cpu_precision(options.precision) == "bfloat16"
         self.stepper = Stepper(Ranks(), "bf16" if half else "fp32", clip=2.0)
-        network = CoverNetwork(options.widths, norm=True).to(memory_format=torch.channels_last)
+        network = OcclusionNetwork(options.widths, norm=True).to(memory_format=torch.channels_last)
         groups = [group(network.parameters(), options.lr, options.weight_decay)]
         self.trained = Trained(
             {"occlusion": network},

@@ -168,7 +168,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         exporter="restore.networks.fast_arrangement:export_embedding",
     ),
     "cover_network": Architecture(
-        build="restore.networks.occlusion:CoverNetwork",
+        build="restore.networks.occlusion:OcclusionNetwork",
         exporter="restore.networks.fast_arrangement:export_occlusion",
     ),
 }

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from restore.networks.identity import ResidualBlock, folded_state, normed_conv
 
 
-class CoverNetwork(nn.Module):
+class OcclusionNetwork(nn.Module):
     """`forward(face [n,3,64,64] RGB in [-1,1]) -> logits [n,1,16,16]`: above 0, covered.
 
     The face stands as `restore.trust.cover.VIEW_POINTS` says. `widths`: channels at 32, 16, 8 and
@@ -49,9 +49,9 @@ class CoverNetwork(nn.Module):
         return logits
 
 
-def folded(network: CoverNetwork) -> CoverNetwork:
+def folded(network: OcclusionNetwork) -> OcclusionNetwork:
     """The same function without batch norms, as it is shipped; in eval mode, weights copied."""
-    plain = CoverNetwork(**{**network.arguments, "norm": False}).eval()
+    plain = OcclusionNetwork(**{**network.arguments, "norm": False}).eval()
     state = folded_state(network)
     state |= {f"cover.{name}": value for name, value in network.cover.state_dict().items()}
     plain.load_state_dict({name: value.detach().clone() for name, value in state.items()})

@@ -24,7 +24,7 @@ def examine(
     """An aligned face with yaw, cover and quality; rgb: the photo [h,w,3] of its matrix."""
     from restore.faces.align import compose, resized, warp
     from restore.faces.quality import face_quality, head_pose
-    from restore.trust.occlusion import packaged_cover_detector
+    from restore.trust.occlusion import packaged_occlusion_detector
 
     assert face.crop is not None
     assert face.matrix is not None
@@ -40,7 +40,7 @@ def examine(
         yaw = head_pose(face.landmarks).yaw
     except RestoreError:
         yaw = None
-    covered = packaged_cover_detector().covered(face.crop, template)
+    covered = packaged_occlusion_detector().covered(face.crop, template)
     return replace(face, yaw=yaw, covered=covered, quality=face_quality(crop, points))
 
 

@@ -439,11 +439,11 @@ def load_restorer(options: ModelOptions | None = None) -> Restorer:
     from restore.faces.detect import load_detector
     from restore.pipeline.canvas import load_upsampler
     from restore.runtime.select import load_runtime
-    from restore.trust.occlusion import packaged_cover_detector
+    from restore.trust.occlusion import packaged_occlusion_detector
 
     options = options or ModelOptions()
     path = find_model_file(options.model, options.offline)
-    packaged_cover_detector()  # a missing file is said now, not at the first face
+    packaged_occlusion_detector()  # a missing file is said now, not at the first face
     upsampler = None
     if options.bg_upsampler is not None:
         upsampler = load_upsampler(options.bg_upsampler, options.bg_tile, options.device)

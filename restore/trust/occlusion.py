@@ -34,7 +34,7 @@ INSIDE = _inside()
 """[CELLS,CELLS] bool: the oval of the face, the share of which is given."""
 
 
-class CoverDetector:
+class OcclusionDetector:
     """The packaged network or another file of its kind; safe to share by threads.
 
     Nothing is read until it is first used; one session then serves all threads.
@@ -66,11 +66,11 @@ class CoverDetector:
 
 
 @lru_cache(maxsize=1)
-def packaged_cover_detector() -> CoverDetector:
+def packaged_occlusion_detector() -> OcclusionDetector:
     """The packaged network, shared by the process; CheckpointError where its file is missing."""
     if not PACKAGED.is_file():
         raise CheckpointError(
             f"The packaged network that sees covered faces is missing at {PACKAGED}; reinstall "
             "restore"
         )
-    return CoverDetector()
+    return OcclusionDetector()

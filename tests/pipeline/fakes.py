@@ -58,7 +58,7 @@ def face_at(x: float, y: float, size: float, score: float = 0.9) -> Face:
     return Face(box, points, score)
 
 
-class NothingCovers:
+class NoOcclusion:
     """In place of the packaged cover detector: every face is open."""
 
     def covered(self, crop, template):

@@ -20,7 +20,7 @@ from tests.pipeline.fakes import (
     BrightSquareDetector,
     FixedDetector,
     InvertRuntime,
-    NothingCovers,
+    NoOcclusion,
     face_at,
 )
 
@@ -30,7 +30,7 @@ RNG = np.random.default_rng(0)
 @pytest.fixture(autouse=True)
 def _waves_count_as_faces(monkeypatch):
     """The pictures here are waves, which the network would call covered faces."""
-    monkeypatch.setattr("restore.trust.occlusion.packaged_cover_detector", NothingCovers)
+    monkeypatch.setattr("restore.trust.occlusion.packaged_occlusion_detector", NoOcclusion)
 
 
 def smooth(height, width, channels=3, dtype=np.uint8, seed=0):

@@ -8,7 +8,7 @@ from restore.images.photo import Photo, photo_from_array
 from restore.pipeline.report import photo_record
 from restore.pipeline.restorer import Restorer
 from restore.pipeline.results import RestoredPhoto
-from tests.pipeline.fakes import FixedDetector, InvertRuntime, NothingCovers, face_at
+from tests.pipeline.fakes import FixedDetector, InvertRuntime, NoOcclusion, face_at
 from tests.pipeline.test_restorer import smooth
 
 
@@ -18,7 +18,7 @@ def restored_photo(faces: int = 1, side: int = 96) -> tuple[Photo, RestoredPhoto
     photo = photo_from_array(smooth(side, side + 20))
     restorer = Restorer(InvertRuntime(), FixedDetector(*found))
     # the network would call waves covered faces
-    with patch("restore.trust.occlusion.packaged_cover_detector", NothingCovers):
+    with patch("restore.trust.occlusion.packaged_occlusion_detector", NoOcclusion):
         return photo, restorer.restore(photo, scale=1)
 
 

@@ -9,10 +9,10 @@ from restore.degradation.occluders import paint_occluder
 from restore.errors import CheckpointError, InputError
 from restore.geometry import ffhq_template
 from restore.model_files import read_header
-from restore.networks.occlusion import CoverNetwork, folded
+from restore.networks.occlusion import OcclusionNetwork, folded
 from restore.runtime.export import check_graph, export_model
 from restore.training.experiment import Progress, load_state, newest_state
-from restore.trust.occlusion import CoverDetector
+from restore.trust.occlusion import OcclusionDetector
 from tests.faces.nobody import nobody
 from tests.training.tiny import crops
 from tools.__main__ import main
@@ -75,7 +75,7 @@ def test_the_map_of_a_batch_lies_where_the_cover_is():
 
 def test_folding_changes_nothing(squares):
     torch.manual_seed(0)
-    network = CoverNetwork((4, 8, 8, 8), norm=True)
+    network = OcclusionNetwork((4, 8, 8, 8), norm=True)
     faces = OcclusionBatches(squares, 8, 0).batch(0).faces
     for _ in range(3):  # running statistics other than their start
         network.train()(faces)
@@ -114,7 +114,7 @@ def test_it_runs_resumes_ships_and_exports(tmp_path, capsys):
     assert header["architecture"] == "cover_network" and "research" in header["licence"]
     assert "16 seen" in header["card"]
     check_graph(tmp_path / "a.safetensors", export_model(tmp_path / "a.safetensors"))
-    maps = CoverDetector(tmp_path / "a.safetensors").maps(nobody(64)[None], ffhq_template(64))
+    maps = OcclusionDetector(tmp_path / "a.safetensors").maps(nobody(64)[None], ffhq_template(64))
     assert maps.shape == (1, 16, 16)
     command = ["occlusion", "--crops", str(store), "-o", str(tmp_path / "c.safetensors")]
     assert main([*command, "--steps", "1"]) == 0
@@ -130,7 +130,7 @@ def test_batch_norms_are_not_exported(tmp_path):
         "licence": "none", "card": "", "training_options_sha256": "",
     }  # fmt: skip
     path = tmp_path / "cover.safetensors"
-    save_model_file(path, CoverNetwork((4, 8, 8, 8), norm=True), header, torch.float32)
+    save_model_file(path, OcclusionNetwork((4, 8, 8, 8), norm=True), header, torch.float32)
     with pytest.raises(CheckpointError, match="batch norms"):
         export_model(path)
 

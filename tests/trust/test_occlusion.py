@@ -8,14 +8,14 @@ from restore.errors import CheckpointError, InputError
 from restore.geometry import ffhq_template
 from restore.trust import occlusion
 from restore.trust.identity import face_view
-from restore.trust.occlusion import CELLS, INSIDE, SIDE, VIEW_POINTS, CoverDetector
+from restore.trust.occlusion import CELLS, INSIDE, SIDE, VIEW_POINTS, OcclusionDetector
 from tests.faces.nobody import nobody, spoilt
 
 
 @pytest.fixture(scope="module")
 def detector():
     pytest.importorskip("onnxruntime")
-    return CoverDetector()
+    return OcclusionDetector()
 
 
 @pytest.mark.parametrize("spoil", [{}, {"blur": 5}, {"noise": 10}, {"jpeg": 20}])
@@ -62,14 +62,14 @@ def test_views_put_the_landmarks_where_the_network_expects_them():
 def test_a_file_without_its_graph_says_how_to_make_it(tmp_path):
     pytest.importorskip("onnxruntime")
     with pytest.raises(CheckpointError, match="restore export"):
-        CoverDetector(tmp_path / "occlusion.safetensors").covered(nobody(64), ffhq_template(64))
+        OcclusionDetector(tmp_path / "occlusion.safetensors").covered(nobody(64), ffhq_template(64))
 
 
 def test_a_missing_packaged_network_is_said_when_a_restorer_is_loaded(tmp_path, monkeypatch):
     from restore import Restorer
 
     monkeypatch.setattr(occlusion, "PACKAGED", tmp_path / "occlusion.safetensors")
-    occlusion.packaged_cover_detector.cache_clear()
+    occlusion.packaged_occlusion_detector.cache_clear()
     with pytest.raises(
         CheckpointError, match=r"covered faces is missing at .*occlusion\.safetensors"
     ):
