@@ -13,7 +13,7 @@ T = TypeVar("T")
 def add_flags(
     parser: argparse._ActionsContainer, options: type, without: Collection[str] = ()
 ) -> None:
-    """A flag for each field that has one (`restore.pipeline.options.wish`), nested groups too.
+    """A flag for each field that has one (`restore.pipeline.options.flag`), nested groups too.
 
     `without`: names of fields that this command does not have.
     """
