@@ -175,14 +175,13 @@ def _treated(
 ) -> RestoredFace:
     assert face.restored is not None
     assert face.crop is not None
-    if verdict.status == "already_good":
-        if options.keep_good:
-            return _kept(replace(face, status="already_good", reason=verdict.reason))
-        return replace(face, restored=in_photo_colours(face.crop, face.restored, keep_tone))
+    if verdict.status == "already_good" and options.keep_good:
+        return _kept(replace(face, status="already_good", reason=verdict.reason))
     restored = in_photo_colours(face.crop, face.restored, keep_tone)
-    strength = verdict.share if options.keep_good else 1.0
-    if verdict.gentle and options.gentle:
-        strength = options.gentle_strength
+    if verdict.status == "already_good":
+        return replace(face, restored=restored)
+    gentle = options.gentle_strength if options.gentle else 1.0
+    strength = verdict.strength(gentle, options.keep_good)
     reason = verdict.reason
     if reason and strength < 1:
         reason = f"{reason}: {strength:.0%} of the restoration was used"
