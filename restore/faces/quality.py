@@ -21,7 +21,7 @@ _FLAT = 0.5  # share of the face's pixels that count as flat: cheeks, forehead
 
 @dataclass(frozen=True)
 class FaceQuality:
-    """Measured on the luma of an aligned crop, within the face.
+    """Blur, noise and blocks are measured on the luma of an aligned crop, within the face.
 
     blur: sigma in px of the Gaussian that its strongest edges look blurred by. noise: standard
     deviation (0..255) of what is no structure in flat parts, skin texture included; the larger of

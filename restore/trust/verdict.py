@@ -55,7 +55,7 @@ class Limits:
     cannot be told from a noisy one. Enlarged, its own pixels are nearer in LPIPS from 16 px (twice)
     and 25 px (four times) on, but they are soft where a restored face is not: small old prints want
     it (by eye), so up to 40 px, a FFHQ frame of 163 px, they get it."""
-    good_looks: tuple[float, float] = (0.0, 4.0)
+    good_looks: tuple[float, float] = (-0.75, 3.0)
     """Odds (logarithm) up to which the photo's own pixels are clean, and from which on they are
     damaged for certain. `--parts looks`: 95 of 100 clean photos lie below the first, 97 of 100
     damaged ones of every kind, strength, size and tilt above it (docs/trust.md)."""
