@@ -58,7 +58,7 @@ def face_looks(
     photo: RGB uint8 [h,w,3]; matrix: [2,3], photo -> crop of `size` px; template: [5,2], landmarks
     in that crop. Nothing is turned or enlarged: all is measured along the photo's own axes. A face
     larger than the crop is averaged down to its size first, as what it holds beyond is no concern
-    of the network's, but for equal neighbours and grids of blocks, which are the photo's.
+    of the network, but for equal neighbours, which are the photo's.
     None where there is too little of the face.
     """
     part = _part(photo, matrix, size, template)
@@ -84,7 +84,7 @@ def face_looks(
     found += _directions(luma, inner, (_ACROSS, _ACROSS.T.copy()))
     found += _edges(luma, inside)
     found += _levels(native, native_inside)
-    found += _grids(native, native_inside)
+    found += _grids(box, inside)
     around = cv2.medianBlur(np.clip(np.rint(luma), 0, 255).astype(np.uint8), 5)
     found += _lines(luma - around, inner)
     found += _normalised(luma, inside)
@@ -207,7 +207,8 @@ def _edges(luma: Plane, inside: Where) -> list[float]:
     found = []
     for fine, coarse in zip(slopes[:-1], slopes[1:], strict=True):
         edges = inside & (coarse >= np.quantile(coarse[inside], 0.96))
-        found.append(float(np.log(np.median(fine[edges] / np.maximum(coarse[edges], 1e-3)))))
+        steeper = float(np.median(fine[edges] / np.maximum(coarse[edges], 1e-3)))
+        found.append(float(np.log(max(steeper, 1e-3))))
     return found
 
 
