@@ -34,6 +34,7 @@ _EMPTY = (float(np.log(0.3)), float(np.log(0.3)), float(np.log(0.03)))
 
 _BINS = 4096  # of the spectrum of a profile
 _HARMONICS = 5
+_CHANCE = 5.0  # power of a single bin, whose mean is 1
 
 
 def _harmonics() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -278,7 +279,9 @@ def _periods(steps: Plane, inside: Where) -> tuple[float, float, float]:
     power = np.abs(np.fft.rfft(relative * np.hanning(n), _BINS)) ** 2 / (n * 0.375 * spread**2)
     harmonics = np.append(power, 0.0)[_HARMONIC_BINS].sum(1)
     beyond = (harmonics - _HARMONIC_COUNT) / np.sqrt(_HARMONIC_COUNT)
-    return float(beyond[-1]), float(beyond[:-1].max()), float(power[-8:].mean())
+    # One bin alone is noisy: what chance makes of it does not count.
+    by_twos = max(float(power[-8:].mean()) - _CHANCE, 0.0)
+    return float(beyond[-1]), float(beyond[:-1].max()), by_twos
 
 
 def _lines(out_of_place: Plane, inner: Where) -> list[float]:

@@ -59,7 +59,7 @@ def test_noise_of_the_colours_alone_is_measured():
     laid = placed(240, 0)
     spoilt = DAMAGES["chroma noise"].apply(laid.photo, 16, np.random.default_rng(3))
     found = [face_looks(p, laid.matrix, 512, laid.template)[1] for p in (laid.photo, spoilt)]
-    assert found[0] < 1 < 2 < found[1]
+    assert found[1] > 3 * found[0]
 
 
 def test_a_face_of_a_few_px_is_not_measured():
