@@ -136,7 +136,9 @@ def smear(photo: Photo, strength: float, random: Random) -> Photo:
         found = cv2.fastNlMeansDenoisingColored(photo, None, 4 + 3 * strength, 8, 5, 11)
         return np.asarray(found)
     return np.asarray(
-        cv2.edgePreservingFilter(photo, flags=1, sigma_s=20.0 * strength, sigma_r=0.2 + strength / 10)
+        cv2.edgePreservingFilter(
+            photo, flags=1, sigma_s=20.0 * strength, sigma_r=0.2 + strength / 10
+        )
     )
 
 

@@ -71,7 +71,9 @@ def face_looks(
     if scale < 1 / 1.02:
         width, height = (max(round(n * scale), _LEAST) for n in (box.shape[1], box.shape[0]))
         box = np.asarray(cv2.resize(box, (width, height), interpolation=cv2.INTER_AREA))
-        small = cv2.resize(inside.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+        small = cv2.resize(
+            inside.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
+        )
         inside = small > 0
     inner = _eroded(inside)
     if not inner.any():

@@ -55,10 +55,10 @@ class Limits:
     cannot be told from a noisy one. Enlarged, its own pixels are nearer in LPIPS from 16 px (twice)
     and 25 px (four times) on, but they are soft where a restored face is not: small old prints want
     it (by eye), so up to 40 px, a FFHQ frame of 163 px, they get it."""
-    good_looks: tuple[float, float] = (-1.2, 5.0)
+    good_looks: tuple[float, float] = (-1.0, 6.1)
     """Odds (logarithm) up to which nothing speaks against the photo's own pixels, and from which on
-    they are damaged for certain; at 0, below which 95 of 100 clean photos lie, the objection is as
-    large as `least_share`. `--parts looks` prints kinds, strengths, sizes and tilts."""
+    they are damaged for certain; at 0.4, below which about 95 of 100 clean photos lie, the objection is
+    as large as `least_share`. `--parts looks` prints kinds, strengths, sizes and tilts."""
     good_blur: tuple[float, float] = (1.75, 0.75)
     """a + b * side / 512 px: edges of lids and lips have a width of their own. Above it lie about 3 %
     of clean crops (256 and 512 px)."""
