@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def fit(looks: np.ndarray, truth: np.ndarray, steps: int = 3500) -> dict[str, to
     y = torch.tensor(truth, dtype=torch.float32)
     weight = torch.where(y > 0, 1 / y.mean(), 1 / (1 - y.mean()))
     sizes = (x.shape[1], 24, 24, 1)
-    layers = [torch.nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+    layers = [torch.nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
     network = torch.nn.Sequential(layers[0], torch.nn.Tanh(), layers[1], torch.nn.Tanh(), layers[2])
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.05)
     pace = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, total_steps=steps)

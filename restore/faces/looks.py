@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -208,7 +209,7 @@ def _edges(luma: Plane, inside: Where) -> list[float]:
         x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8)
         slopes.append(cv2.magnitude(x, cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8)))
     found = []
-    for fine, coarse in zip(slopes[:-1], slopes[1:], strict=True):
+    for fine, coarse in itertools.pairwise(slopes):
         edges = inside & (coarse >= np.quantile(coarse[inside], 0.96))
         steeper = float(np.median(fine[edges] / np.maximum(coarse[edges], 1e-3)))
         found.append(float(np.log(max(steeper, 1e-3))))
@@ -295,8 +296,8 @@ def _lines(out_of_place: Plane, inner: Where) -> list[float]:
         angle = np.pi * turn / _TURNS
         dx, dy = np.cos(angle) * half, np.sin(angle) * half
         kernel = np.zeros((_LINE, _LINE), np.float32)
-        start = int(round(half - dx)), int(round(half - dy))
-        end = int(round(half + dx)), int(round(half + dy))
+        start = round(half - dx), round(half - dy)
+        end = round(half + dx), round(half + dy)
         cv2.line(kernel, start, end, 1.0, 1)
         best = np.maximum(best, np.abs(cv2.filter2D(cut, -1, kernel / kernel.sum())))
     values = best[inner]

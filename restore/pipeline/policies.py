@@ -142,8 +142,8 @@ def in_photo_colours(
     """The restored crop with the photo's light and colours; both uint8 RGB [s,s,3].
 
     Tones follow the photo at large scales, colours at small ones. blotches: their radius in px of
-    the crop and how far they are there, 0 to 1; they are evened out. A crop of one tone (gray, sepia)
-    gets exactly that tone; without `keep_tone` it may have the network's colours instead.
+    the crop and how far they are there, 0 to 1; they are evened out. A crop of one tone (gray,
+    sepia) gets exactly that tone; without `keep_tone` it may have the network's colours instead.
     """
     from restore.faces.align import face_mask
     from restore.faces.colour import even_colours, from_unit, match_low_frequency, tone_curve

@@ -57,11 +57,11 @@ class Limits:
     it (by eye), so up to 40 px, a FFHQ frame of 163 px, they get it."""
     good_looks: tuple[float, float] = (-1.0, 6.1)
     """Odds (logarithm) up to which nothing speaks against the photo's own pixels, and from which on
-    they are damaged for certain; at 0.4, below which about 95 of 100 clean photos lie, the objection is
-    as large as `least_share`. `--parts looks` prints kinds, strengths, sizes and tilts."""
+    they are damaged for certain; at 0.4, below which about 94 of 100 clean photos lie, it
+    is as large as `least_share`. `--parts looks` prints kinds, strengths, sizes and tilts."""
     good_blur: tuple[float, float] = (1.75, 0.75)
-    """a + b * side / 512 px: edges of lids and lips have a width of their own. Above it lie about 3 %
-    of clean crops (256 and 512 px)."""
+    """a + b * side / 512 px: edges of lids and lips have a width of their own. About 3 % of clean
+    crops lie above it (256 and 512 px)."""
     soft: float = 1.2
     """Times that limit from which on a face is soft for certain."""
     good_noise: float = 2.6

@@ -101,7 +101,7 @@ def test_a_turned_face_beside_an_upright_one_is_found(degrees):
     assert len(faces) == 2
     faces = sorted(faces, key=lambda face: face.box[0])
     np.testing.assert_allclose(faces[0].landmarks, one, atol=1)
-    np.testing.assert_allclose(faces[1].landmarks, other + [200, 0], atol=1)
+    np.testing.assert_allclose(faces[1].landmarks, other + np.array([200, 0]), atol=1)
     off = SearchOptions(second_look=None, try_turned=False)
     assert len(FaceSearch(SideBySide(), off).detect(photo)) == 1
 

@@ -1,5 +1,6 @@
 """From evidence to a status with a reason."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -104,7 +105,7 @@ def test_nothing_jumps(field, start, end):
     for face in (replace(CLEAR, blur=1.5), replace(CLEAR, blur=1.5, noise=5.0), CLEAR):
         steps = [start + (end - start) * k / 400 for k in range(401)]
         strengths = [judge(replace(face, **{field: value})).strength(0.5) for value in steps]
-        jumps = [abs(b - a) for a, b in zip(strengths, strengths[1:], strict=False)]
+        jumps = [abs(b - a) for a, b in itertools.pairwise(strengths)]
         assert max(jumps) < 0.05
 
 
@@ -116,6 +117,6 @@ def test_the_estimate_makes_nothing_jump(name, start, end):
     steps = [start + (end - start) * k / 400 for k in range(401)]
     face = replace(CLEAR, blur=1.5)
     strengths = [judge(replace(face, degradation={name: v})).strength(0.5) for v in steps]
-    assert max(abs(b - a) for a, b in zip(strengths, strengths[1:], strict=False)) < 0.06
+    assert max(abs(b - a) for a, b in itertools.pairwise(strengths)) < 0.06
     assert strengths[0] == 0
     assert max(strengths) > 0.9
