@@ -151,7 +151,7 @@ class SearchOptions:
     candidate_score: least score of a first look, in [0,1]. min_score: least final score.
     credible_score: where no face reaches it, or all lie on their side, the turned copies decide as
     the upright photo does; else a face that only they show must reach it. min_eye_distance: px
-    between the eyes below which a face is left out: nothing of the person is left in it. max_faces: None
+    between the eyes below which a face is left out: too little is left of it. max_faces: None
     for all. sideways: tilt in degrees from which a photo is thought to lie on its side.
     """
 
