@@ -22,10 +22,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.damages import DAMAGES as BAD_LOOKS
+from benchmarks.damages import Placed, place
 from benchmarks.faces import batches, markdown, open_faces, pixels, planes, resized
 from restore.data.stores import open_store
 from restore.errors import InputError
-from restore.faces.align import face_mask
+from restore.faces.align import align_face, face_mask
 from restore.faces.colour import add_grain
 from restore.geometry import ffhq_template
 from restore.losses.feature_files import load_feature_network, load_lpips_heads
@@ -36,7 +38,7 @@ from restore.pipeline.restorer import Restorer
 from restore.pipeline.results import RestoredFace
 from restore.runtime.identity import load_identity
 from restore.trust.occlusion import OcclusionDetector, packaged_occlusion_detector
-from restore.trust.verdict import Limits, judge
+from restore.trust.verdict import Limits, is_good, judge
 
 RECIPES = ("none", "mild", "gfpgan", "heavy", "old_photo")
 STATUSES = ("already_good", "restored", "too_degraded", "occluded", "profile", "too_small")
@@ -386,10 +388,56 @@ def _most_covered(detector: OcclusionDetector, photos: Path, path: Path) -> None
     Image.fromarray(np.concatenate(rows)).save(path, quality=88)
 
 
+LOOK_SIDES, LOOK_TILTS = (64, 112, 200, 400), (0, 4, 15)
+"""px of the face's frame in the photo, and degrees."""
+
+
+def looks(restorer: Restorer, args: argparse.Namespace) -> str:
+    """Damaged faces that count as good by the photo's own pixels: kinds x strengths x tilts and
+    sizes; clean ones, which should. Faces 512 px; all that `judge` knows but for the network."""
+    del restorer
+    keys = open_faces(args.faces, 512, args.count, without=args.without)
+    crops = [keys.store.image(name) for name in keys.names]
+    places = [(side, tilt) for tilt in LOOK_TILTS for side in LOOK_SIDES]
+    kinds: list[tuple[str, float]] = [("clean", 0.0)]
+    kinds += [(name, strength) for name, one in BAD_LOOKS.items() for strength in one.strengths]
+    good = np.zeros((len(kinds), len(places)))
+    for number, crop in enumerate(crops):
+        for column, (side, tilt) in enumerate(places):
+            random = np.random.default_rng((number, column))
+            laid = place(crop, 1.2, side, tilt, random)
+            for row, (name, strength) in enumerate(kinds):
+                photo = laid.photo
+                if name != "clean":
+                    photo = BAD_LOOKS[name].apply(photo, strength, random)
+                good[row, column] += _looks_good(photo, laid)
+    good /= len(crops)
+    body = [
+        [name, f"{strength:g}" if strength else "", *(f"{share:.0%}" for share in shares)]
+        for (name, strength), shares in zip(kinds, good, strict=True)
+    ]
+    heads = [f"{side} px, {tilt}°" for side, tilt in places]
+    return markdown(["damage", "strength", *heads], body)
+
+
+def _looks_good(photo: np.ndarray, laid: Placed) -> bool:
+    face = RestoredFace(
+        np.array([0.0, 0.0, *photo.shape[1::-1]]),
+        laid.landmarks,
+        1.0,
+        "restored",
+        crop=align_face(photo, laid.landmarks, laid.template, laid.size).crop,
+        matrix=laid.matrix,
+    )
+    face = examine(face, photo, laid.template)
+    return is_good(evidence(face, photo.shape[1::-1], laid.template), Limits())
+
+
 PARTS: dict[str, Callable[[Restorer, argparse.Namespace], str]] = {
     "statuses": statuses,
     "small": small,
     "sharp": sharp,
+    "looks": looks,
     "fidelity": fidelity,
     "identity": guard,
     "cover": cover,

@@ -15,6 +15,7 @@ from restore.commands.tree import exit_code_of
 OWN_ARGUMENTS = {
     "directions": "compute the directions of edits that the package ships",
     "samples": "compose the sample photos of faces of nobody",
+    "looks": "the odds that a face's pixels in a photo are damaged",
     "faces": "a store of generated faces to train on",
 }
 """Makers that are modules of this package with a command line of their own."""

@@ -105,18 +105,15 @@ def paste_faces(canvas: Image, patches: Sequence[Patch]) -> Image:
     _check_canvas(canvas)
     ready = [_ready(patch) for patch in patches]
     boxes = [_region(canvas, patch.matrix, patch.mask) for patch in ready]
-    for group in _overlapping([i for i, box in enumerate(boxes) if box is not None], boxes):
-        if all(ready[i].restored is None for i in group):
+    for group in _overlapping(boxes):
+        if all(ready[i].restored is None for i, _ in group):
             continue
-        members = [(ready[i], boxes[i]) for i in group]
-        x0 = min(box[0] for _, box in members if box)
-        y0 = min(box[1] for _, box in members if box)
-        x1 = max(box[2] for _, box in members if box)
-        y1 = max(box[3] for _, box in members if box)
+        x0, y0, x1, y1 = _union([box for _, box in group])
         rows = max(_STRIP_PIXELS // (x1 - x0), 16)
         for top in range(y0, y1, rows):
             strip = (x0, top, x1, min(top + rows, y1))
-            _blend(canvas, strip, [patch for patch, box in members if box and _meet(box, strip)])
+            parts = [(ready[i], _common(box, strip)) for i, box in group]
+            _blend(canvas, [(patch, part) for patch, part in parts if part[1] < part[3]])
     return canvas
 
 
@@ -169,48 +166,63 @@ def _meet(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _overlapping(indices: list[int], boxes: Sequence[Box | None]) -> list[list[int]]:
-    """Groups of patches whose regions overlap, directly or through others."""
-    groups: list[list[int]] = []
-    for i in indices:
-        box = boxes[i]
-        touching = (
-            [g for g in groups if any(_meet(box, other) for j in g if (other := boxes[j]))]
-            if box
-            else []
-        )
-        groups = [g for g in groups if g not in touching]
-        groups.append([i, *(j for g in touching for j in g)])
-    return [sorted(group) for group in groups]
+def _common(a: Box, b: Box) -> Box:
+    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
 
 
-def _blend(canvas: Image, strip: Box, patches: Sequence[Patch]) -> None:
-    x0, y0, x1, y1 = strip
-    width, height = x1 - x0, y1 - y0
+def _union(boxes: Sequence[Box]) -> Box:
+    low_x, low_y, high_x, high_y = zip(*boxes, strict=True)
+    return min(low_x), min(low_y), max(high_x), max(high_y)
+
+
+def _overlapping(boxes: Sequence[Box | None]) -> list[list[tuple[int, Box]]]:
+    """Groups of patches, (index, box), whose boxes overlap, directly or through others."""
+    group_of: dict[int, int] = {}
+    groups: dict[int, list[tuple[int, Box]]] = {}
+    reached: list[tuple[int, Box]] = []  # boxes that the sweep from left to right is still within
+    present = [(i, box) for i, box in enumerate(boxes) if box is not None]
+    for i, box in sorted(present, key=lambda one: one[1][0]):
+        reached = [(j, other) for j, other in reached if other[2] > box[0]]
+        group_of[i], groups[i] = i, [(i, box)]
+        for other in {group_of[j] for j, near in reached if _meet(box, near)}:
+            # the smaller group joins the larger one
+            less, more = sorted((other, group_of[i]), key=lambda name: len(groups[name]))
+            for member in groups[less]:
+                group_of[member[0]] = more
+            groups[more] += groups.pop(less)
+        reached.append((i, box))
+    return [sorted(group, key=lambda one: one[0]) for group in groups.values()]
+
+
+def _blend(canvas: Image, parts: Sequence[tuple[Patch, Box]]) -> None:
+    """Blend the patches of a strip, each warped over its own part of it alone."""
+    if not parts:
+        return
+    x0, y0, x1, y1 = _union([part for _, part in parts])
     view = canvas[y0:y1, x0:x1]
     target = view[..., None] if view.ndim == 2 else view[..., :3]
     old = to_unit(target)
-    total = np.zeros((height, width), np.float32)
-    strongest = np.zeros((height, width), np.float32)
-    colours: FloatImage | None = None
-    for patch in patches:
-        to_strip = compose(shifted(-x0, -y0), invert(patch.matrix))
-        mask = np.clip(warp(patch.mask, to_strip, width, height, "constant"), 0, 1)
+    total = np.zeros(old.shape[:2], np.float32)
+    strongest = np.zeros(old.shape[:2], np.float32)
+    colours = np.zeros(old.shape, np.float32)
+    for patch, part in parts:
+        here = slice(part[1] - y0, part[3] - y0), slice(part[0] - x0, part[2] - x0)
+        width, height = part[2] - part[0], part[3] - part[1]
+        to_part = compose(shifted(-part[0], -part[1]), invert(patch.matrix))
+        mask = np.clip(warp(patch.mask, to_part, width, height, "constant"), 0, 1)
         if not mask.any():
             continue
         if patch.restored is None:
-            face = old
+            face = old[here]
         else:
-            face = _as_canvas(warp(patch.restored, to_strip, width, height, "replicate"), canvas)
-            np.maximum(strongest, mask, out=strongest)
+            face = _as_canvas(warp(patch.restored, to_part, width, height, "replicate"), canvas)
+            np.maximum(strongest[here], mask, out=strongest[here])
         if patch.crop is not None:
-            known = _as_canvas(warp(patch.crop, to_strip, width, height, "replicate"), canvas)
-            face = face + np.float32(patch.detail) * (old - known)
+            known = _as_canvas(warp(patch.crop, to_part, width, height, "replicate"), canvas)
+            face = face + np.float32(patch.detail) * (old[here] - known)
         share = np.power(mask, _OWNERSHIP, dtype=np.float32)
-        total += share
-        colours = face * share[..., None] if colours is None else colours + face * share[..., None]
-    if colours is None:
-        return
+        total[here] += share
+        colours[here] += face * share[..., None]
     touched = strongest > 0
     colours /= np.maximum(total, np.float32(1e-30))[..., None]
     blended = from_unit(old + (colours - old) * strongest[..., None], canvas.dtype)

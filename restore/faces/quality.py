@@ -21,17 +21,22 @@ _FLAT = 0.5  # share of the face's pixels that count as flat: cheeks, forehead
 
 @dataclass(frozen=True)
 class FaceQuality:
-    """Measured on the luma of an aligned crop, within the face.
+    """Blur, noise and blocks are measured on the luma of an aligned crop, within the face.
 
     blur: sigma in px of the Gaussian that its strongest edges look blurred by. noise: standard
     deviation (0..255) of what is no structure in flat parts, skin texture included; the larger of
     two scales, so that noise that was enlarged with its photo counts. blocks: how much steeper the
-    steps across a grid of 8 px are than the others, 0 none.
+    steps across a grid of 8 px are than the others, 0 none. looks and colour_noise are measured on
+    the photo's own pixels, before they are turned or scaled: the logarithm of the odds that these
+    are damaged (`restore.faces.looks`), below 0 for clean ones, None where that was not measured;
+    and the noise of the colours, 0..255.
     """
 
     blur: float
     noise: float
     blocks: float
+    looks: float | None = None
+    colour_noise: float = 0.0
 
 
 def face_quality(

@@ -14,7 +14,7 @@ from restore.networks.identity import ResidualBlock, folded_state, normed_conv
 class OcclusionNetwork(nn.Module):
     """`forward(face [n,3,64,64] RGB in [-1,1]) -> logits [n,1,16,16]`: above 0, covered.
 
-    The face stands as `restore.trust.occlusion.VIEW_POINTS` says. `widths`: channels at 32, 16, 8 and
+    The face stands as `trust.occlusion.VIEW_POINTS` says. `widths`: channels at 32, 16, 8 and
     4 px. `norm`: with batch norms, as it is trained; without, as it is shipped (`folded`).
     """
 

@@ -23,6 +23,7 @@ def examine(
 ) -> RestoredFace:
     """An aligned face with yaw, cover and quality; rgb: the photo [h,w,3] of its matrix."""
     from restore.faces.align import compose, resized, warp
+    from restore.faces.looks import damage_odds, face_looks
     from restore.faces.quality import face_quality, head_pose
     from restore.trust.occlusion import packaged_occlusion_detector
 
@@ -41,7 +42,10 @@ def examine(
     except RestoreError:
         yaw = None
     covered = packaged_occlusion_detector().covered(face.crop, template)
-    return replace(face, yaw=yaw, covered=covered, quality=face_quality(crop, points))
+    looks, colour_noise = face_looks(rgb, face.matrix, size, template)
+    odds = None if looks is None else damage_odds(looks)
+    quality = replace(face_quality(crop, points), looks=odds, colour_noise=colour_noise)
+    return replace(face, yaw=yaw, covered=covered, quality=quality)
 
 
 def native_side(face: RestoredFace) -> float:
@@ -84,6 +88,7 @@ def evidence(
         degradation=face.degradation,
         enlarged=enlarged,
         magnified=face.crop.shape[0] / native_side(face),
+        looks=face.quality.looks,
     )
 
 
@@ -111,18 +116,44 @@ Again = Callable[[Sequence[RestoredFace]], list[RestoredFace]]
 """Runs the network once more on the crops of these faces, at fidelity 1."""
 
 
-def in_photo_colours(crop: Crop, restored: Crop, keep_tone: bool = True) -> Crop:
+_BLOTCH = 7.0  # px of the photo: within JPEG's chroma blocks of 16 px; measured in docs/trust.md
+_GOOD_QUALITY, _POOR_QUALITY = 85.0, 55.0  # estimated quality of JPEG: no blotches, all over
+_GOOD_COLOURS, _NOISY_COLOURS = 2.0, 5.0  # noise of the colours, 0..255, likewise
+
+
+def _blotched(face: RestoredFace) -> float:
+    """From 0 to 1, how far the photo's colours are damaged at the scale of JPEG's blocks."""
+    quality = (face.degradation or {}).get("jpeg_quality", 100.0)
+    noise = 0.0 if face.quality is None else face.quality.colour_noise
+    by_quality = (_GOOD_QUALITY - quality) / (_GOOD_QUALITY - _POOR_QUALITY)
+    by_noise = (noise - _GOOD_COLOURS) / (_NOISY_COLOURS - _GOOD_COLOURS)
+    return min(max(by_quality, by_noise, 0.0), 1.0)
+
+
+def _coloured(face: RestoredFace, keep_tone: bool) -> Crop:
+    assert face.crop is not None
+    assert face.restored is not None
+    radius = _BLOTCH * max(face.crop.shape[0] / native_side(face), 1.0)
+    return in_photo_colours(face.crop, face.restored, keep_tone, (radius, _blotched(face)))
+
+
+def in_photo_colours(
+    crop: Crop, restored: Crop, keep_tone: bool = True, blotches: tuple[float, float] = (0.0, 0.0)
+) -> Crop:
     """The restored crop with the photo's light and colours; both uint8 RGB [s,s,3].
 
-    Tones follow the photo at large scales, colours at small ones. A crop of one tone (gray, sepia)
-    gets exactly that tone; without `keep_tone` it may have the network's colours instead.
+    Tones follow the photo at large scales, colours at small ones. blotches: their radius in px of
+    the crop and how far they are there, 0 to 1; they are evened out. A crop of one tone (gray,
+    sepia) gets exactly that tone; without `keep_tone` it may have the network's colours instead.
     """
     from restore.faces.align import face_mask
-    from restore.faces.colour import from_unit, match_low_frequency, tone_curve
+    from restore.faces.colour import even_colours, from_unit, match_low_frequency, tone_curve
 
     curve = tone_curve(crop, face_mask(crop.shape[0]) > 0.3)
     coloured = curve.monochrome and not keep_tone
     face = match_low_frequency(restored, crop, chroma_sigma=np.inf if coloured else None)
+    if not coloured:
+        face = even_colours(face, *blotches)
     if curve.monochrome and keep_tone:
         face = curve.apply(face)
     return np.asarray(from_unit(face, np.dtype(np.uint8)))
@@ -176,14 +207,13 @@ def _treated(
 ) -> RestoredFace:
     assert face.restored is not None
     assert face.crop is not None
+    if verdict.status == "already_good" and options.keep_good:
+        return _kept(replace(face, status="already_good", reason=verdict.reason))
+    restored = _coloured(face, keep_tone)
     if verdict.status == "already_good":
-        if options.keep_good:
-            return _kept(replace(face, status="already_good", reason=verdict.reason))
-        return replace(face, restored=in_photo_colours(face.crop, face.restored, keep_tone))
-    restored = in_photo_colours(face.crop, face.restored, keep_tone)
-    strength = verdict.share if options.keep_good else 1.0
-    if verdict.gentle and options.gentle:
-        strength = options.gentle_strength
+        return replace(face, restored=restored)
+    gentle = options.gentle_strength if options.gentle else 1.0
+    strength = verdict.strength(gentle, options.keep_good)
     reason = verdict.reason
     if reason and strength < 1:
         reason = f"{reason}: {strength:.0%} of the restoration was used"

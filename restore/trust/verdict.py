@@ -39,6 +39,9 @@ class Evidence:
     """How many times larger the face will be shown than the photo has it."""
     magnified: float = 1.0
     """How many times the network's crop is larger than the face in the photo; below 1: smaller."""
+    looks: float | None = None
+    """What the photo's own pixels look like (`FaceQuality.looks`): the logarithm of the odds that
+    they are damaged; None where it was not measured."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +55,22 @@ class Limits:
     cannot be told from a noisy one. Enlarged, its own pixels are nearer in LPIPS from 16 px (twice)
     and 25 px (four times) on, but they are soft where a restored face is not: small old prints want
     it (by eye), so up to 40 px, a FFHQ frame of 163 px, they get it."""
-    good_blur: tuple[float, float] = (1.65, 0.7)
-    """a + b * side / 512 px: edges of lids and lips have a width of their own. Above it lie 5 % of
-    clean crops (256 and 512 px) and 97 % of those that the recipe `gfpgan` made."""
+    good_looks: tuple[float, float] = (-1.0, 6.1)
+    """Odds (logarithm) up to which nothing speaks against the photo's own pixels, and from which on
+    they are damaged for certain; at 0.4, below which about 94 of 100 clean photos lie, it
+    is as large as `least_share`. `--parts looks` prints kinds, strengths, sizes and tilts."""
+    good_blur: tuple[float, float] = (1.75, 0.75)
+    """a + b * side / 512 px: edges of lids and lips have a width of their own. About 3 % of clean
+    crops lie above it (256 and 512 px)."""
+    soft: float = 1.2
+    """Times that limit from which on a face is soft for certain."""
     good_noise: float = 2.6
     """Skin's own texture in clean crops stays below it in 98 of 100."""
     noisy: float = 8.0
     """Noise from which a sharp face is restored in full; from good_noise on the share rises to it,
     so that a little grain does not cost a sharp face its wrinkles."""
     good_blocks: float = 0.2
-    """Clean crops: below 0.18."""
+    """Clean crops: below 0.18. From two and a half times as much on they are blocks for certain."""
     good_scale: tuple[tuple[float, float], ...] = ((1.0, 2.6), (2.0, 1.8))
     good_quality: float = 80.0
     good_damage: float = 0.15
@@ -81,6 +90,12 @@ class Limits:
     small_side: float = 100.0
     """px of the face's own crop below which its finest detail counts as noise, and as steps across
     JPEG's grid: both limits grow as it shrinks."""
+    objection: float = 1.5
+    """Factor on the limits of scale, damage and what is missing to 100 of the quality at which the
+    network's estimate refuses for certain."""
+    least_share: float = 0.1
+    """Up to this share of the restoration a face is good already and keeps every pixel; the shares
+    above it are stretched over 0 to 1, so that nothing jumps."""
     least_eyes: float = 8.0
     """px between the eyes; below, the person is lost (cosine to the truth below 0.4) in a quarter
     of the faces or more."""
@@ -93,6 +108,10 @@ class Limits:
     eye is hidden."""
     least_in_frame: float = 0.75
     """Below it a feature, not only hair or chin, is beyond the photo's border."""
+    band: float = 0.12
+    """Half of the width, as a share of the limit, over which the gentle treatment sets in about
+    least_eyes, most_blur, most_scale and most_yaw; least_in_frame has half, most_covered twice as
+    much. A face that lies on a limit gets half of it, and its status by the side."""
     most_covered: float = 0.12
     """`benchmarks trust --parts cover` prints what lies above: 1 to 3 % of open faces, all of
     those with dark glasses, a mask, a hand or half of them hidden; of LFW's 5,146 photos 49, nearly
@@ -101,100 +120,148 @@ class Limits:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The status, and why; None where it is plainly restored.
+    """The status, and why; None where it is plainly restored. The numbers are smooth functions of
+    the evidence, the statuses are names of their ranges.
 
-    share: of the restoration that a "restored" face should get; below 1 where only a little is
-    wrong with it.
+    share: of the restoration that the photo's pixels call for, 0 where it is already good.
+    caution: from 0 to 1, how far a full restoration would claim more than the photo shows.
     """
 
     status: VerdictStatus
     reason: str | None = None
     share: float = 1.0
+    caution: float = 0.0
 
     @property
     def gentle(self) -> bool:
         """Whether a full restoration would claim more than the photo shows."""
         return self.status not in ("restored", "already_good")
 
+    def strength(self, gentle_strength: float = 1.0, keep_good: bool = True) -> float:
+        """Share of the restoration that the face gets, where one in full caution gets
+        `gentle_strength` of it; without `keep_good` good pixels are no reason for less."""
+        share = self.share if keep_good else 1.0
+        return share * (1 - self.caution * (1 - gentle_strength))
+
 
 def judge(face: Evidence, limits: Limits | None = None) -> Verdict:
     """The verdict on a face; the first that applies of already good, cut off, profile, small,
     degraded, covered (where little is left, blocks and blurs look like covers)."""
     limits = limits or Limits()
-    if is_good(face, limits):
+    objections = _objections(face, limits)
+    share = _share(objections, limits)
+    cautions = _cautions(face, limits)
+    caution = max((degree for _, degree, _ in cautions), default=0.0)
+    if share == 0:
         return Verdict(
             "already_good",
             f"it is sharp (blur {face.blur:.1f} px at {face.side} px), noise {face.noise:.1f}: "
             "better than what the network can give",
+            0.0,
+            caution,
         )
-    if face.in_frame < limits.least_in_frame:
-        return Verdict(
-            "occluded", f"only {face.in_frame:.0%} of the face lies inside the photo's frame"
-        )
-    if abs(face.yaw) > limits.most_yaw:
-        return Verdict("profile", f"the head is turned by about {abs(face.yaw):.0f} degrees")
-    if face.eye_distance < limits.least_eyes:
-        return Verdict(
-            "too_small",
-            f"{face.eye_distance:.1f} px between the eyes; from {limits.least_eyes:g} px on a "
-            "person can be told",
-        )
-    lost = _too_degraded(face.degradation, limits)
-    if lost is None and face.covered > limits.most_covered:
-        return Verdict("occluded", f"about {face.covered:.0%} of the face seems to be covered")
-    if lost or not _is_sharp(face, limits) or face.noise >= limits.noisy:
-        return lost or Verdict("restored")
-    least = _good_noise(face, limits)
-    share = (face.noise - least) / (limits.noisy - least)
-    return Verdict("restored", f"it is sharp, with some noise ({face.noise:.1f})", share)
+    for status, degree, reason in cautions:
+        if degree >= 0.5:
+            return Verdict(status, reason, share, caution)
+    partly = f"it is sharp, with {max(objections)[1]}" if share < 0.95 else None
+    return Verdict("restored", partly, share, caution)
 
 
 def is_good(face: Evidence, limits: Limits) -> bool:
     """Whether the face's own pixels are better than what the network can give."""
-    return face.noise <= _good_noise(face, limits) and _is_sharp(face, limits)
+    return _share(_objections(face, limits), limits) == 0
 
 
-def _good_noise(face: Evidence, limits: Limits) -> float:
-    return min(limits.good_noise * _smallness(face, limits), 0.9 * limits.noisy)
+def _share(objections: list[tuple[float, str]], limits: Limits) -> float:
+    left = 1.0
+    for degree, _ in objections:
+        left *= 1 - degree
+    return max(0.0, (1 - left - limits.least_share) / (1 - limits.least_share))
 
 
-def _smallness(face: Evidence, limits: Limits) -> float:
-    return max(1.0, limits.small_side / face.side)
-
-
-def _is_sharp(face: Evidence, limits: Limits) -> bool:
+def _objections(face: Evidence, limits: Limits) -> list[tuple[float, str]]:
+    """(degree from 0 to 1, words) of all that speaks against leaving the face as it is."""
+    small = max(1.0, limits.small_side / face.side)
     start, slope = limits.good_blur
-    by_itself = (
-        face.eye_distance >= _at(face.enlarged, limits.good_eyes)
-        and face.blur <= start + slope * face.side / 512
-        and face.blocks <= limits.good_blocks * max(1.0, 0.8 * _smallness(face, limits))
-    )
-    estimate = face.degradation
-    if not by_itself or estimate is None:
-        return by_itself
+    blur = start + slope * face.side / 512
+    noise = min(limits.good_noise * small, 0.9 * limits.noisy)
+    blocks = limits.good_blocks * max(1.0, 0.8 * small)
+    eyes = _at(face.enlarged, limits.good_eyes)
+    found = [
+        (_ramp(face.noise, noise, limits.noisy), f"some noise ({face.noise:.1f})"),
+        (_ramp(face.blur, blur, limits.soft * blur), "somewhat soft edges"),
+        (_ramp(face.blocks, blocks, 2.5 * blocks), "traces of JPEG's blocks"),
+        (_ramp(-face.eye_distance, -eyes, -0.75 * eyes), "few px for its size in the result"),
+    ]
+    if face.looks is not None:
+        found.append((_ramp(face.looks, *limits.good_looks), "traces of damage in its pixels"))
+    if face.degradation is not None:
+        found.append((_objected(face, face.degradation, limits), "some damage by the estimate"))
+    return found
+
+
+def _objected(face: Evidence, estimate: Mapping[str, float], limits: Limits) -> float:
+    scale = max(_at(face.enlarged, limits.good_scale), limits.magnified_scale * face.magnified)
+    quality = limits.good_quality - limits.magnified_quality * max(0.0, face.magnified - 3)
     damage = limits.good_damage if face.magnified <= 3 else limits.magnified_damage
-    allowance = limits.magnified_quality * max(0.0, face.magnified - 3)
-    return (
-        estimate.get("scale", 1.0)
-        <= max(_at(face.enlarged, limits.good_scale), limits.magnified_scale * face.magnified)
-        and estimate.get("jpeg_quality", 100.0) >= limits.good_quality - allowance
-        and estimate.get("damage", 0.0) <= damage
+    worst = limits.objection
+    return max(
+        _ramp(estimate.get("scale", 1.0), scale, worst * scale),
+        _ramp(100 - estimate.get("jpeg_quality", 100.0), 100 - quality, worst * (100 - quality)),
+        _ramp(estimate.get("damage", 0.0), damage, worst * damage),
     )
+
+
+def _cautions(face: Evidence, limits: Limits) -> list[tuple[VerdictStatus, float, str]]:
+    """(status, degree from 0 to 1, reason), in the order in which they are told."""
+    estimate = face.degradation or {}
+    blur, scale = estimate.get("blur_sigma", 0.0), estimate.get("scale", 1.0)
+    degraded = max(
+        _around(blur, limits.most_blur, limits.band), _around(scale, limits.most_scale, limits.band)
+    )
+    return [
+        (
+            "occluded",
+            1 - _around(face.in_frame, limits.least_in_frame, limits.band / 2),
+            f"only {face.in_frame:.0%} of the face lies inside the photo's frame",
+        ),
+        (
+            "profile",
+            _around(abs(face.yaw), limits.most_yaw, limits.band),
+            f"the head is turned by about {abs(face.yaw):.0f} degrees",
+        ),
+        (
+            "too_small",
+            1 - _around(face.eye_distance, limits.least_eyes, limits.band),
+            f"{face.eye_distance:.1f} px between the eyes; from {limits.least_eyes:g} px on a "
+            "person can be told",
+        ),
+        (
+            "too_degraded",
+            degraded,
+            f"estimated blur {blur:.1f} px and down-scaling {scale:.1f} leave too little of the "
+            "person",
+        ),
+        (
+            "occluded",
+            _around(face.covered, limits.most_covered, 2 * limits.band),
+            f"about {face.covered:.0%} of the face seems to be covered",
+        ),
+    ]
+
+
+def _ramp(value: float, low: float, high: float) -> float:
+    """0 up to low, 1 from high on, smooth in between."""
+    t = min(max((value - low) / (high - low), 0.0), 1.0)
+    return t * t * (3 - 2 * t)
+
+
+def _around(value: float, limit: float, band: float) -> float:
+    """0 below the limit, 1 above it, half on it; `band`: half the width, as a share of it."""
+    return _ramp(value, limit * (1 - band), limit * (1 + band))
 
 
 def _at(enlarged: float, limits: tuple[tuple[float, float], ...]) -> float:
     """The limit at an enlargement, interpolated over its logarithm."""
     factors, values = zip(*limits, strict=True)
     return float(np.interp(np.log2(max(enlarged, 1e-6)), np.log2(factors), values))
-
-
-def _too_degraded(estimate: Mapping[str, float] | None, limits: Limits) -> Verdict | None:
-    if estimate is None:
-        return None
-    blur, scale = estimate.get("blur_sigma", 0.0), estimate.get("scale", 1.0)
-    if blur <= limits.most_blur and scale <= limits.most_scale:
-        return None
-    return Verdict(
-        "too_degraded",
-        f"estimated blur {blur:.1f} px and down-scaling {scale:.1f} leave too little of the person",
-    )

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from restore.errors import InputError
-from restore.faces.colour import from_unit, low_frequencies, match_low_frequency, to_unit
+from restore.faces.colour import (
+    LUMA,
+    even_colours,
+    from_unit,
+    low_frequencies,
+    match_low_frequency,
+    to_unit,
+)
 from tests.faces.scene import smooth_photo
 
 
@@ -52,3 +59,21 @@ def test_bad_arguments():
         match_low_frequency(face, face, 0)
     with pytest.raises(InputError):
         to_unit(face.astype(np.float64))
+
+
+def test_blotches_of_the_colours_go_and_edges_of_colour_stay():
+    """Chroma of blocks of 16 px is evened out; lips darker than the skin keep their red."""
+    random = np.random.default_rng(0)
+    face = np.full((160, 160, 3), (0.8, 0.6, 0.5), np.float32)
+    face[70:90, 50:110] = (0.6, 0.25, 0.25)
+    chroma = random.normal(0, 0.03, (10, 10, 3)).astype(np.float32)
+    chroma -= (chroma @ LUMA)[..., None]
+    spoilt = face + np.kron(chroma, np.ones((16, 16, 1), np.float32))
+    even = even_colours(spoilt, 14.0)
+    error, before = np.abs(even - face), np.abs(spoilt - face)
+    assert error.mean() < 0.55 * before.mean()
+    assert error[72:88, 52:108].mean() < before.mean()
+    np.testing.assert_allclose(even @ LUMA, spoilt @ LUMA, atol=1e-5)
+    half = even_colours(spoilt, 14.0, 0.5)
+    np.testing.assert_allclose(half, (even + spoilt) / 2, atol=1e-6)
+    assert even_colours(spoilt, 14.0, 0.0) is spoilt

@@ -176,6 +176,71 @@ def test_strips_join_without_a_trace(monkeypatch):
     assert np.abs(whole.astype(int) - strips).max() <= 2
 
 
+def crowd(columns, rows, apart=34, eyes=16):
+    """A photo and the patches of faces that touch their neighbours on all sides."""
+    photo = smooth_photo(rows * apart + 60, columns * apart + 60)
+    patches = []
+    for index in range(columns * rows):
+        centre = 45 + index % columns * apart, 45 + index // columns * apart
+        aligned = align_face(photo, placed_landmarks(centre, eyes, 5 * index), TEMPLATE, SIZE)
+        value = (80 * index) % 256
+        restored = None if index == 4 else np.full_like(aligned.crop, value)
+        patches.append(Patch(restored, aligned.matrix, MASK))
+    return photo, patches
+
+
+def plainly_pasted(canvas, patches):
+    """The formula of `paste_faces`, each face laid over the whole canvas."""
+    from restore.faces.align import invert
+
+    old = canvas.astype(float)
+    masks, faces = [], []
+    for patch in patches:
+        size = (canvas.shape[1], canvas.shape[0])
+        masks.append(np.clip(mask_on(canvas, patch.matrix), 0, 1).astype(float))
+        back = invert(patch.matrix)
+        faces.append(
+            old if patch.restored is None else warp(patch.restored, back, *size, "replicate")
+        )
+    shares = np.stack([mask**4 for mask in masks])
+    mixed = np.einsum("nhw,nhwc->hwc", shares, np.stack(faces).astype(float))
+    mixed /= np.maximum(shares.sum(0), 1e-30)[..., None]
+    restored = [
+        mask for mask, patch in zip(masks, patches, strict=True) if patch.restored is not None
+    ]
+    strongest = np.max(restored, 0)[..., None]
+    return np.rint(old + (mixed - old) * strongest)
+
+
+def test_a_crowd_is_what_the_plain_sum_says():
+    photo, patches = crowd(3, 3)
+    out = paste_faces(photo.copy(), patches)
+    error = np.abs(out - plainly_pasted(photo, patches))
+    assert error.max() <= 12  # where shares of black and white meet, a 32nd of a px is some levels
+    assert error.mean() < 0.1
+    turned = paste_faces(photo.copy(), patches[::-1])
+    assert np.abs(out.astype(int) - turned).max() <= 1  # sums of floats
+
+
+def test_a_crowd_costs_no_more_than_its_faces(monkeypatch):
+    """Pixels that are warped grow with the faces, not with how many of them touch."""
+    import restore.faces.paste as module
+
+    def pixels(columns, rows):
+        seen = []
+
+        def counted(image, matrix, width, height, *rest):
+            seen.append(width * height)
+            return warp(image, matrix, width, height, *rest)
+
+        monkeypatch.setattr(module, "warp", counted)
+        photo, patches = crowd(columns, rows)
+        paste_faces(photo, patches)
+        return sum(seen)
+
+    assert pixels(6, 6) < 4.6 * pixels(3, 3)
+
+
 @pytest.mark.parametrize("shape", [(90, 90), (90, 90, 1), (90, 90, 4)])
 def test_gray_and_alpha_canvases(shape):
     canvas = np.full(shape, 100, np.uint8)

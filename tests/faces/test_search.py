@@ -67,6 +67,54 @@ def test_turned_photos_are_found(degrees):
     assert len(FaceSearch(DotLook(upright=True), off).detect(photo)) == (degrees == 0)
 
 
+class SideBySide:
+    """Sees the faces that are upright in the left or right half of an image, each by itself."""
+
+    def __init__(self, score=0.9):
+        self.half, self.seen = DotLook(upright=True, score=score), []
+
+    def look(self, image, min_score=0.3):
+        self.seen.append(image.size)
+        halves = [[slice(None), slice(0, image.shape[1] // 2)]]
+        halves += [[slice(None), slice(image.shape[1] // 2, None)]]
+        if image.shape[0] > image.shape[1]:
+            halves = [[rows, columns] for columns, rows in halves]
+            halves[1][0] = slice(image.shape[0] // 2, None)
+            halves[0][0] = slice(0, image.shape[0] // 2)
+        found = []
+        for rows, columns in halves:
+            shift = np.array([[1.0, 0, columns.start or 0], [0, 1.0, rows.start or 0]])
+            found += [f.transformed(shift) for f in self.half.look(image[rows, columns], min_score)]
+        return found
+
+    def look_batch(self, images, min_score=0.3):
+        return [self.half.look(image, min_score) for image in images]
+
+
+@pytest.mark.parametrize("degrees", [90, 180, -90])
+def test_a_turned_face_beside_an_upright_one_is_found(degrees):
+    left, one = photo_with((100, 100), 40, 0, 200, 200)
+    right, other = photo_with((100, 100), 40, degrees, 200, 200)
+    photo = np.concatenate([left, right], 1)
+    look = SideBySide()
+    faces = FaceSearch(look, NO_SECOND).detect(photo)
+    assert len(faces) == 2
+    faces = sorted(faces, key=lambda face: face.box[0])
+    np.testing.assert_allclose(faces[0].landmarks, one, atol=1)
+    np.testing.assert_allclose(faces[1].landmarks, other + np.array([200, 0]), atol=1)
+    off = SearchOptions(second_look=None, try_turned=False)
+    assert len(FaceSearch(SideBySide(), off).detect(photo)) == 1
+
+
+def test_turned_looks_cost_less_than_the_overview():
+    photo, _ = photo_with((400, 400), 60, 0, 1600, 1280)
+    look = DotLook(upright=True)
+    FaceSearch(look, SearchOptions(second_look=None, tiled_side=0)).detect(photo)
+    pixels = [height * width for height, width in look.seen]
+    assert len(pixels) == 5  # overview, padded overview, three turns
+    assert sum(pixels[2:]) <= 0.76 * pixels[0]
+
+
 def test_tiles_find_what_the_overview_cannot():
     photo, points = photo_with((1530, 410), 12, height=700, width=2000)
     options = SearchOptions(
