@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from restore.degradation.degrade import degrade
-from restore.runtime.memory import keep_freed_memory
+from restore.runtime.contract import keep_freed_memory
 
 
 def classical_gfpgan(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -46,7 +46,8 @@ def classical_gfpgan(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         x = np.tile(cv2.cvtColor(x, cv2.COLOR_BGR2GRAY)[..., None], 3)
     if rng.uniform() < 0.3:
         x = _classical_jitter(x, rng)
-    return np.clip((x * 255).round(), 0, 255) / np.float32(127.5) - 1
+    found: np.ndarray = np.clip((x * 255).round(), 0, 255) / np.float32(127.5) - 1
+    return found
 
 
 def _classical_kernel(rng: np.random.Generator) -> np.ndarray:
@@ -59,7 +60,8 @@ def _classical_kernel(rng: np.random.Generator) -> np.ndarray:
     line = np.arange(-20.0, 21.0)
     grid = np.stack(np.meshgrid(line, line), -1)
     kernel = np.exp(-0.5 * np.sum(grid @ inverse * grid, 2))
-    return kernel / kernel.sum()
+    found: np.ndarray = kernel / kernel.sum()
+    return found
 
 
 def _classical_jitter(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from restore.checkpoints.load import load_network
 from restore.checkpoints.named_models import MODELS, locate_model
-from restore.config.model_header import FORMAT, read_header
 from restore.data.frame import to_ffhq_frame
 from restore.data.stores import Store, open_store
 from restore.degradation.degrade import degrade, draw_stages
@@ -26,9 +25,10 @@ from restore.degradation.resize import resize_matrix
 from restore.errors import CheckpointError, InputError
 from restore.geometry import ffhq_template
 from restore.metrics.table import rounded_to_bytes
+from restore.model_files import FORMAT, read_header
 from restore.networks.prior_restorer import Encoding, PriorRestorer
-from restore.runtime.model_info import model_info
-from restore.runtime.select import Runtime, load_runtime
+from restore.runtime.contract import Runtime, model_info
+from restore.runtime.select import load_runtime
 
 SIZES = (64, 128, 256, 512)
 """px of the frame; those below 512 are made of the crops of 256 px."""
@@ -161,7 +161,8 @@ def small_picture(lq: Tensor, size: tuple[int, int], mode: str = "bilinear") -> 
         x = _inverse(mode, size[0], height) @ x
     if size[1] < width:
         x = x @ _inverse(mode, size[1], width).T
-    return pixels(x[None])[0]
+    found: np.ndarray = pixels(x[None])[0]
+    return found
 
 
 def _inverse(mode: str, small: int, large: int) -> Tensor:

@@ -24,8 +24,9 @@ from restore.errors import InputError
 from restore.pipeline.guard import FIDELITIES, LEAST_GAIN
 from restore.pipeline.policies import in_photo_colours
 from restore.pipeline.restorer import find_model_file
+from restore.runtime.contract import Runtime
 from restore.runtime.identity import load_identity
-from restore.runtime.select import Runtime, load_runtime
+from restore.runtime.select import load_runtime
 from restore.trust.identity import (
     PACKAGED_THRESHOLDS,
     IdentityEmbedder,
@@ -104,7 +105,8 @@ def cross_cosines(
     a: Array, b: Array, person_a: NDArray[np.int64], person_b: NDArray[np.int64]
 ) -> Array:
     """Cosines of every row of a with every row of b of another person; rows of length 1."""
-    return (a @ b.T)[person_a[:, None] != person_b[None]]
+    found: Array = (a @ b.T)[person_a[:, None] != person_b[None]]
+    return found
 
 
 FOLDS = 10

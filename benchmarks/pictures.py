@@ -123,7 +123,10 @@ def crowd(restorer: Restorer) -> Image.Image:
 
 def _degraded(recipe: str, seed: int) -> Callable[[np.ndarray], np.ndarray]:
     def change(face: np.ndarray) -> np.ndarray:
-        return pixels(degrade(planes(face[None]).float() / 127.5 - 1, recipe, seeds=[seed]).lq)[0]
+        found: np.ndarray = pixels(
+            degrade(planes(face[None]).float() / 127.5 - 1, recipe, seeds=[seed]).lq
+        )[0]
+        return found
 
     return change
 
@@ -134,7 +137,8 @@ def _covered(face: np.ndarray) -> np.ndarray:
 
 def _sepia(face: np.ndarray) -> np.ndarray:
     luma = cv2.cvtColor(_degraded("gfpgan_no_color", 5)(face), cv2.COLOR_RGB2GRAY)
-    return np.clip(luma[:, :, None] * SEPIA, 0, 255).round().astype(np.uint8)
+    found: np.ndarray = np.clip(luma[:, :, None] * SEPIA, 0, 255).round().astype(np.uint8)
+    return found
 
 
 SEEDS = (3, 15, 33, 8, 21, 40)

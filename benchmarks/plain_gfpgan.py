@@ -63,7 +63,8 @@ def encode(encoder: Any, lq: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]
 def _residual(block: Any, x: Tensor, scale: float) -> Tensor:
     y = F.leaky_relu(block.conv1(x), 0.2)
     y = F.leaky_relu(block.conv2(_resized(y, scale)), 0.2)
-    return y + block.skip(_resized(x, scale))
+    found: Tensor = y + block.skip(_resized(x, scale))
+    return found
 
 
 def _resized(x: Tensor, scale: float) -> Tensor:

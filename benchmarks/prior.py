@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.faces import open_faces
 from restore.checkpoints.load import load_network
-from restore.checkpoints.prior_heads_file import load_prior_heads
+from restore.checkpoints.model_file import load_prior_heads
 from restore.data.frame import to_ffhq_frame
 from restore.data.stores import Store, open_store
 from restore.errors import InputError
@@ -37,8 +37,8 @@ from restore.metrics.unpaired import FrechetMetric
 from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
 from restore.networks.perceptual import LpipsLoss, masked_mean
 from restore.networks.prior_restorer import PriorRestorer
+from restore.runtime.contract import keep_freed_memory
 from restore.runtime.export import prior_model
-from restore.runtime.memory import keep_freed_memory
 from tools.faces import openvino_painter
 from tools.prior_heads import head_psnr
 
@@ -140,12 +140,14 @@ class Rebuilder:
         size = (self.crop_size, self.crop_size)
         lq = F.interpolate(gt, size=size, mode="bilinear", align_corners=False)
         with torch.no_grad():
-            return self.restorer.encoder(lq).w_plus
+            found: Tensor = self.restorer.encoder(lq).w_plus
+            return found
 
     def paint(self, w_plus: Tensor, size: int) -> Tensor:
         """W+ -> images [n,3,size,size], by the prior alone."""
         if self.heads is not None and size in self.head_sizes:
-            return self.heads(cast(MobileStyleGAN, self.decoder), w_plus, size)
+            found: Tensor = self.heads(cast(MobileStyleGAN, self.decoder), w_plus, size)
+            return found
         image: Tensor = self.decoder.synthesis(w_plus)  # type: ignore[operator]
         return F.adaptive_avg_pool2d(image, size)
 
@@ -306,7 +308,7 @@ def onnx_session(
     heads: PriorHeads | None = None,
 ) -> tuple[Callable[[dict[str, np.ndarray]], np.ndarray], dict[str, np.ndarray]]:
     """A function that paints through onnxruntime, and what to feed it: codes [n,k,w_dim]."""
-    from restore.config.onnx_session import open_session
+    from restore.model_files import open_session
 
     session = open_session(prior_model(generator, size, heads).SerializeToString(), threads)
     feed = {"w_plus": w_plus.numpy(), "fidelity": np.ones(len(w_plus), np.float32)}

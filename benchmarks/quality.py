@@ -58,8 +58,8 @@ from restore.metrics.table import METRICS, MeanMetric, Metric, MetricSuite, Metr
 from restore.metrics.unpaired import NiqeStatistics, fit_niqe, load_niqe, niqe, save_niqe
 from restore.pipeline.options import TrustOptions
 from restore.pipeline.restorer import Restorer
+from restore.runtime.contract import keep_freed_memory
 from restore.runtime.identity import load_identity
-from restore.runtime.memory import keep_freed_memory
 from restore.runtime.select import BACKENDS
 
 PROTOCOL = ("small_sharp", "screenshot", "old_photo", "heavy", "gfpgan", "mild")
@@ -272,7 +272,8 @@ def flat_skin(luma: np.ndarray, inside: np.ndarray | None = None) -> np.ndarray:
         inside = face_mask(luma.shape[0]) > 0.5
     smooth = cv2.GaussianBlur(luma, (0, 0), max(2.0, luma.shape[0] / 128))
     steep = np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
-    return inside & (steep <= np.median(steep[inside]))
+    found: np.ndarray = inside & (steep <= np.median(steep[inside]))
+    return found
 
 
 def second_differences(luma: np.ndarray, flat: np.ndarray) -> list[np.ndarray]:

@@ -38,10 +38,9 @@ from restore.checkpoints.named_models import locate_model
 from restore.errors import DeviceError, InputError, RestoreError
 from restore.options.schema import load_options
 from restore.pipeline.restorer import Restorer
+from restore.runtime.contract import cpu_has_bfloat16, keep_freed_memory
 from restore.runtime.export import export_model, image_psnr
-from restore.runtime.memory import keep_freed_memory
 from restore.runtime.onnx_runtime import cpu_count
-from restore.runtime.precision import cpu_has_bfloat16
 from restore.runtime.select import load_runtime
 from restore.runtime.torch_runtime import TorchRuntime
 from restore.training.distributed import start_ranks
@@ -255,7 +254,7 @@ def _feed(size: int) -> dict[str, Any]:
 
 
 def _onnxruntime(path: Path, threads: int) -> Run:
-    from restore.config.onnx_session import open_session
+    from restore.model_files import open_session
 
     session = open_session(path, threads)
     feed = _feed(session.get_inputs()[0].shape[-1])
@@ -445,8 +444,8 @@ def command(args: argparse.Namespace) -> list[str]:
     """Cold starts, each in a new process, the best of each; with --folder a run over N photos, one
     after the other and overlapped, in this order twice: the better of each."""
     load = (
-        "import restore.cli; from restore.pipeline.restorer import load_restorer; "
-        f"load_restorer({args.model!r})"
+        "import restore.commands.run; from restore import ModelOptions, Restorer; "
+        f"Restorer.load(ModelOptions(model={args.model!r}))"
     )
     with tempfile.TemporaryDirectory() as place:
         base = [sys.executable, "-m", "restore", "--overwrite", "-s", "1", "--quiet"]

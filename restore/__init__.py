@@ -42,7 +42,14 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        try:
+            return getattr(import_module(_HOMES[name]), name)
+        except ModuleNotFoundError as error:
+            from restore.errors import MissingExtraError
+
+            if error.name != "torch":
+                raise
+            raise MissingExtraError("torch", "torch", f"restore.{name}") from error
     raise AttributeError(f"module 'restore' has no attribute {name!r}")
 
 

@@ -1,6 +1,7 @@
 """The command line from end to end on a fake network: options, folders, exit codes, interrupts."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -305,3 +306,31 @@ def test_imports_are_light():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+import restore
+from restore.commands.tree import main
+try:
+    restore.load_network
+except restore.errors.MissingExtraError as error:
+    print(error)
+for words in ("train -opt x.yml", "latents sample", "degrade -i a -o b.png"):
+    print(main(words.split()))
+"""
+
+
+def test_what_needs_torch_names_the_pip_line_where_there_is_none(tmp_path):
+    (tmp_path / "x.yml").write_text("name: x\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "import restore.errors\n" + WITHOUT_TORCH],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said, *codes = done.stdout.split("\n")[:4]
+    assert 'pip install "restore[torch]"' in said
+    assert codes[1:] == ["2", "2"]
+    assert done.stderr.count('pip install "restore[torch]"') >= 2
+    assert "Traceback" not in done.stderr

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "restore"
 FLOORS = (
-    "networks degradation images options config geometry errors",
+    "networks degradation images options model_files geometry errors",
     "faces data checkpoints losses metrics trust",
     "runtime",
     "pipeline training latents",
@@ -19,7 +19,7 @@ FLOORS = (
 )
 TOP = len(FLOORS) - 1
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
-READ_BY_ALL = ("options", "config", "geometry", "errors")
+READ_BY_ALL = ("options", "model_files", "geometry", "errors")
 MAY_PRINT = re.compile(r"(__main__|main|train|test)\.py$|commands/")
 LIGHT = {
     "pipeline",
@@ -170,7 +170,7 @@ def test_pictures_are_opened_through_one_door(trees):
 DOORS = {
     r"\btorch\.load\(|\bload_file\b|\bsafe_open\b|\bsave_file\b|pickle\.Unpickler|"
     r"pickle\.loads?\(": "restore/checkpoints/weights_file.py",
-    r"import onnxruntime|onnxruntime\.\w|InferenceSession": "restore/config/onnx_session.py",
+    r"import onnxruntime|onnxruntime\.\w|InferenceSession": "restore/model_files.py",
 }
 
 

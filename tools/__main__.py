@@ -91,7 +91,8 @@ def _occlusion(arguments: argparse.Namespace) -> str:
 
 
 def _folder(arguments: argparse.Namespace) -> Path:
-    return arguments.folder or arguments.output.with_suffix(".run")
+    found: Path = arguments.folder or arguments.output.with_suffix(".run")
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from restore.checkpoints.weights_file import read_tensors, write_tensors
 from restore.commands.tree import exit_code_of
-from restore.config.model_header import read_header
 from restore.data.frame import to_ffhq_frame
 from restore.data.stores import Store, open_store
 from restore.errors import CheckpointError, InputError
@@ -43,7 +42,8 @@ from restore.losses.feature_files import (
     load_landmark_network,
 )
 from restore.metrics.paired import identity_measure
-from restore.runtime.memory import keep_freed_memory
+from restore.model_files import read_header
+from restore.runtime.contract import keep_freed_memory
 from tools.face_measures import AgeRegression, FaceMeter, age_features, fit_age
 
 SIZE = 256  # px at which faces are measured
@@ -166,7 +166,8 @@ def shortest_change(covariance: Tensor, slopes: Tensor, target: int) -> Tensor:
     wanted = torch.zeros(len(slopes), dtype=gram.dtype)
     wanted[target] = 1
     try:
-        return (spread @ torch.linalg.solve(gram, wanted)).float()
+        found: Tensor = (spread @ torch.linalg.solve(gram, wanted)).float()
+        return found
     except RuntimeError as error:
         raise InputError(
             "two of the measures say the same on these samples; hold fewer of them"

@@ -123,7 +123,8 @@ def geometry(points: Tensor) -> dict[str, Tensor]:
     p = points.float()
 
     def apart(a: int, b: int) -> Tensor:
-        return (p[:, a] - p[:, b]).norm(dim=1)
+        found: Tensor = (p[:, a] - p[:, b]).norm(dim=1)
+        return found
 
     across, up = p[:, 454] - p[:, 234], p[:, 10] - p[:, 152]
     width, height = across.norm(dim=1), up.norm(dim=1)
@@ -208,4 +209,5 @@ def _beside_neck(images: Tensor, p: Tensor, across: Tensor, up: Tensor) -> Tenso
     radius = 0.05 * across.norm(dim=1)
     seen = patches(images, torch.stack([*near, *far], 1), radius).flatten(3).mean(3)
     beside, behind = seen.split(len(near), dim=1)
-    return (beside - behind).norm(dim=-1).mean(1)
+    found: Tensor = (beside - behind).norm(dim=-1).mean(1)
+    return found

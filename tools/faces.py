@@ -18,9 +18,9 @@ from restore.latents.arguments import say
 from restore.latents.generate import heads_for, load_generator, native_sizes, render, to_uint8
 from restore.latents.spaces import Generator, seeds_to_w_plus
 from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
+from restore.runtime.contract import cpu_precision
 from restore.runtime.export import prior_model
 from restore.runtime.openvino_runtime import HINTS
-from restore.runtime.precision import cpu_precision
 
 Paint = Callable[[Tensor], Tensor]
 

@@ -22,17 +22,17 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from restore.checkpoints.model_file import load_model_file, save_model_file
-from restore.config.model_header import read_header
 from restore.data.stores import Store, open_store
 from restore.degradation.degrade import degrade
 from restore.degradation.recipe import MIXTURES, RECIPES
 from restore.errors import CheckpointError, OptionError
 from restore.faces.align import warp
 from restore.geometry import ffhq_template, similarity
+from restore.model_files import read_header
 from restore.networks.identity import IdentityStudent, MobileFaceNet, folded
 from restore.options.parse import Notes, parse_block
 from restore.options.schema import dump_options
-from restore.runtime.memory import keep_freed_memory
+from restore.runtime.contract import keep_freed_memory
 from restore.training.distributed import Ranks
 from restore.training.experiment import Progress
 from restore.training.fit import Pace, Trained, averaged_copy, ema_update

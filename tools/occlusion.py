@@ -25,8 +25,7 @@ from restore.errors import InputError
 from restore.faces.align import warp
 from restore.geometry import ffhq_template, similarity
 from restore.networks.occlusion import CoverNetwork, folded
-from restore.runtime.memory import keep_freed_memory
-from restore.runtime.precision import cpu_precision
+from restore.runtime.contract import cpu_precision, keep_freed_memory
 from restore.training.distributed import Ranks
 from restore.training.experiment import Progress
 from restore.training.fit import Pace, Trained, averaged_copy, ema_update

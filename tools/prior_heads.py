@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from restore.checkpoints.load import load_network
-from restore.checkpoints.prior_heads_file import save_prior_heads
+from restore.checkpoints.model_file import save_prior_heads
 from restore.errors import CheckpointError, OptionError
 from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHead, PriorHeads, later_styles
 from restore.training.distributed import Ranks

@@ -82,7 +82,8 @@ def plain_wall(width: int, height: int, color: Sequence[float], seed: int) -> Pi
     light = 1.06 - 0.22 * (x / width * 0.6 + y / height * 0.4)
     relief = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), 1.5)
     wall = np.asarray(color, np.float32) * (light + 0.03 * relief)[:, :, None]
-    return np.clip(wall, 0, 1).astype(np.float32)
+    found: Picture = np.clip(wall, 0, 1).astype(np.float32)
+    return found
 
 
 def framed(picture: Picture, mat: int, frame: int, color: Sequence[float]) -> Picture:
@@ -95,7 +96,8 @@ def framed(picture: Picture, mat: int, frame: int, color: Sequence[float]) -> Pi
     steps = np.minimum.outer(_to_border(outer.shape[0]), _to_border(outer.shape[1]))
     edge = np.clip(steps / frame, 0, 1)
     rounded = np.where(edge < 1, 0.65 + 0.6 * np.sin(np.pi * edge), 1).astype(np.float32)
-    return np.clip(outer * rounded[:, :, None], 0, 1).astype(np.float32)
+    found: Picture = np.clip(outer * rounded[:, :, None], 0, 1).astype(np.float32)
+    return found
 
 
 def _to_border(length: int) -> NDArray[np.float32]:

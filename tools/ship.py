@@ -14,8 +14,8 @@ from restore.checkpoints.model_file import load_model_file, save_model_file
 from restore.checkpoints.named_models import locate_model
 from restore.checkpoints.public_wheels import PRIOR_LICENCE
 from restore.checkpoints.weights_file import read_tensors
-from restore.config.model_header import read_header
 from restore.errors import CheckpointError
+from restore.model_files import read_header
 from restore.networks.prior_restorer import PriorRestorer
 
 _CARD = """# The default restorer

@@ -94,7 +94,7 @@ def _stylegan2_arguments(options: Any) -> dict[str, Any]:
 def _mobile_restorer_arguments(options: Any) -> dict[str, Any]:
     return _fields(
         options, "crop_size", "trunk_size", "trunk_channels", "condition_levels", "code_rank",
-        "prior_channels", "w_dim", "num_mapping", "head_sizes",
+        "prior_channels", "w_dim", "num_mapping", "head_sizes", "pool_face",
     )  # fmt: skip
 
 

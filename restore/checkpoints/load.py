@@ -21,8 +21,8 @@ from restore.checkpoints.layouts import Detection, fold
 from restore.checkpoints.model_file import load_model_file
 from restore.checkpoints.named_models import MODELS, find_model, locate_model
 from restore.checkpoints.weights_file import read_state_dict, sniff
-from restore.config.model_header import FORMAT, read_header
 from restore.errors import CheckpointError, DeviceError
+from restore.model_files import FORMAT, read_header
 from restore.networks.stylegan2 import StyleGAN2Generator
 
 _log = logging.getLogger(__name__)

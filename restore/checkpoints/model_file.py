@@ -1,22 +1,28 @@
-"""Our own model files: safetensors with a header that says how to build and use the network."""
+"""Writing model files of ours, and the prior's heads in a file of their own."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from restore.checkpoints.architectures import build_network, row_of
+from restore.checkpoints.named_models import WEIGHTS
+from restore.checkpoints.public_wheels import PRIOR_LICENCE
 from restore.checkpoints.weights_file import read_tensors, write_tensors
-from restore.config.graph_layout import check_prior, refuse_zeros
-from restore.config.model_header import FORMAT, file_sha256, read_header
 from restore.errors import CheckpointError
+from restore.model_files import FORMAT, check_prior, file_sha256, read_header, refuse_zeros
+
+if TYPE_CHECKING:
+    from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
+
 
 DECODER = "decoder."
 REQUIRED = ("architecture", "arguments")
@@ -125,3 +131,63 @@ def _check_shapes(path: Path, network: nn.Module, tensors: Mapping[str, torch.Te
         raise CheckpointError(
             f"{path} does not fill the network it names: {'; '.join(problems[:4])}{more}"
         )
+
+
+PACKAGED = WEIGHTS / "prior_heads.safetensors"
+ELSEWHERE = ("heads.", "mapping_layers.", "w_mean")  # no head of a picture reads them
+
+_CARD = """# Heads of the public face prior for small pictures
+
+What the prior's levels above a size do, worked through at that size; trained against the shrunken
+1024x1024 picture by `python -m tools prior-heads`. They fit that generator alone.
+PSNR against the shrunken picture (psi 1): {reached}.
+"""
+
+
+def fingerprint(generator: MobileStyleGAN) -> str:
+    """SHA-256 of what a generator paints with, as float16: the same for both storage types."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(generator.state_dict().items()):
+        if not name.startswith(ELSEWHERE):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().half().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def load_prior_heads(
+    generator: nn.Module, path: str | os.PathLike[str] = PACKAGED
+) -> PriorHeads | None:
+    """Heads for this very generator, frozen, on its device; None where the file holds another's.
+
+    A generator that was fine-tuned paints other pictures, and any other has other layers.
+    """
+    from restore.networks.mobile_stylegan import MobileStyleGAN
+
+    if not isinstance(generator, MobileStyleGAN) or not Path(path).is_file():
+        return None
+    if read_header(path).get("generator_sha256") != fingerprint(generator):
+        return None
+    heads = load_model_file(path).requires_grad_(False)
+    return cast("PriorHeads", heads.to(generator.w_mean.device))
+
+
+def save_prior_heads(
+    path: str | os.PathLike[str],
+    heads: PriorHeads,
+    generator: MobileStyleGAN,
+    reached: Mapping[int, float],
+) -> None:
+    """Write heads with the fingerprint of their generator; `reached`: size -> dB, for the card."""
+    said = ", ".join(f"{size} px {value:.1f} dB" for size, value in sorted(reached.items()))
+    header = {
+        "architecture": "prior_heads",
+        "arguments": {
+            "channels": list(generator.channels.values()),
+            "sizes": list(heads.sizes),
+        },
+        "range": "-1..1",
+        "licence": PRIOR_LICENCE,
+        "generator_sha256": fingerprint(generator),
+        "card": _CARD.format(reached=said),
+    }
+    save_model_file(path, heads, header)

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from restore.config.model_header import file_sha256
 from restore.errors import CheckpointError
+from restore.model_files import file_sha256
 
 _RELEASES = "https://github.com/TencentARC/GFPGAN/releases/download"
 _GFPGAN_LICENCE = (

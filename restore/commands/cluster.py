@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from restore.cluster.run import (
+from restore.cluster import (
     Cluster,
     Prefix,
     WorkerOptions,

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def describe_file(path: str | Path) -> str:
     """Header fields, then name, type and shape of each tensor."""
-    from restore.config.model_header import read_header
+    from restore.model_files import read_header
 
     header = read_header(path)
     tensors = header.pop("tensors")

@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from restore.pipeline.names import plan_jobs, single_file
     from restore.pipeline.report import is_done, options_key, read_ledger
-    from restore.pipeline.summary import absent_line, faces_line, ignored_lines
+    from restore.pipeline.run import absent_line, faces_line, ignored_lines
     from restore.pipeline.walk import find_photos
 
     output = Path(arguments.output)
@@ -156,8 +156,8 @@ def _run(
 ) -> list[Outcome]:
     from tqdm import tqdm
 
-    from restore.pipeline.overlap import ahead_of, run_overlapped
     from restore.pipeline.restorer import load_restorer
+    from restore.pipeline.run import ahead_of, run_overlapped
     from restore.report.page import run_page
 
     restorer = load_restorer(model)
@@ -176,8 +176,11 @@ def _run(
         page = run_page(_page_path(arguments), restorer, options, name, len(jobs), arguments.resume)
         watch = closing.enter_context(page)
         ahead = ahead_of(restorer.runtime) if arguments.ahead is None else arguments.ahead
-        for outcome in run_overlapped(restorer, jobs, options, watch, ahead):
-            report({**outcome.record, "model": name, "scale": scale})
+
+        def tell(record: Mapping[str, Any]) -> None:
+            report({**record, "model": name, "scale": scale})
+
+        for outcome in run_overlapped(restorer, jobs, options, watch, ahead, tell):
             outcomes.append(outcome)
             bar.update()
             line = _line(outcome)

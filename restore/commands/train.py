@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     from restore.options.schema import dump_options, load_options
-    from restore.runtime.memory import keep_freed_memory
+    from restore.runtime.contract import keep_freed_memory
     from restore.training.distributed import meet_ranks, start_ranks, stop_ranks
     from restore.training.experiment import (
         append_training_log,

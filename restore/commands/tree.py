@@ -24,7 +24,7 @@ GOOD, SOME_FAILED, NOTHING_DONE = 0, 1, 2
 EXTRA_OF = {"torch": "torch", "torchvision": "torch", "lmdb": "train", "lpips": "train"}
 """Packages that a command may lack -> the extra that brings them."""
 WORKER = "restore"
-"""Name of the threads that restore photos ahead (`restore.pipeline.overlap`)."""
+"""Name of the threads that restore photos ahead (`restore.pipeline.run`)."""
 EXIT_CODES = "exit code: 0 all done, 1 some of it failed, 2 nothing could be done, 130 interrupted"
 
 

@@ -133,7 +133,8 @@ def enlarged_eyes(boxes: np.ndarray, ratio: float) -> np.ndarray:
 
 
 def _rounded(values: np.ndarray) -> list[list[float]]:
-    return np.round(np.asarray(values, np.float64), 2).tolist()
+    found: list[list[float]] = np.round(np.asarray(values, np.float64), 2).tolist()
+    return found
 
 
 def read_component_file(

@@ -139,4 +139,5 @@ def _source_places(matrices: Tensor, crop_size: int, out_size: int, samples: int
     # x and y each add a column and a row: no full grid in float64
     along_x = linear[:, None, :, 0] * steps[:, None] + (offset * (2 / crop_size) - 1)[:, None]
     along_y = linear[:, None, :, 1] * steps[:, None]
-    return along_x.float()[:, None] + along_y.float()[:, :, None]  # [n,side,side,2]
+    found: Tensor = along_x.float()[:, None] + along_y.float()[:, :, None]  # [n,side,side,2]
+    return found

@@ -14,10 +14,9 @@ from weakref import WeakValueDictionary
 import numpy as np
 from PIL import Image
 
-from restore.config.graph_layout import locate, map_array
-from restore.config.model_header import read_header
 from restore.errors import CheckpointError, InputError, MissingExtraError
 from restore.images.files import open_picture
+from restore.model_files import locate, map_array, read_header
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -127,25 +126,6 @@ class ArrayStore:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
-
-
-def write_array(path: str | Path, crops: np.ndarray, keys: Sequence[str]) -> None:
-    """Write uint8 [n,h,w,3] or [n,3,h,w] as .safetensors, or as .npy with a .txt of keys."""
-    path = Path(path)
-    if crops.dtype != np.uint8 or crops.ndim != 4 or len(keys) != len(crops):
-        raise InputError(
-            f"{crops.dtype} {list(crops.shape)} with {len(keys)} keys; expected uint8, four "
-            "dimensions and a key for each crop"
-        )
-    if path.suffix == ".npy":
-        np.save(path, crops)
-        path.with_suffix(".txt").write_text("\n".join(keys) + "\n", "utf-8")
-        return
-    import torch
-
-    from restore.checkpoints.weights_file import write_tensors
-
-    write_tensors(path, {TENSOR: torch.from_numpy(crops)}, {"keys": json.dumps(list(keys))})
 
 
 META_INFO = "meta_info.txt"

@@ -175,7 +175,8 @@ def _convolve_fft(padded: Tensor, kernels: Tensor) -> Tensor:
     lines = torch.fft.rfft(kernels[:, None], n=shape[1])
     # correlation, not convolution: cv2.filter2D does not flip its kernel
     spectrum = spectrum * torch.fft.fft(lines, n=shape[0], dim=-2).conj()
-    return torch.fft.irfft2(spectrum, s=shape)[..., : h - k + 1, : w - k + 1]
+    found: Tensor = torch.fft.irfft2(spectrum, s=shape)[..., : h - k + 1, : w - k + 1]
+    return found
 
 
 def fft_length(length: int) -> int:

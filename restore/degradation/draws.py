@@ -133,7 +133,8 @@ def _mix(x: np.ndarray) -> np.ndarray:
     # the finaliser of SplitMix64; unsigned products wrap as they should
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    found: np.ndarray = x ^ (x >> np.uint64(31))
+    return found
 
 
 def _to_unit(x: np.ndarray) -> np.ndarray:

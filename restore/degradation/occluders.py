@@ -263,7 +263,8 @@ def _harmless(
         thick = int(random.integers(1, 4))
         inner = cv2.erode(lenses, np.ones((3, 3), np.uint8), iterations=thick)
         rim = np.clip(lenses - inner, 0, 1)[..., None]
-        return image * (1 - rim) + random.uniform(0, 255) * rim
+        found: NDArray[np.float32] = image * (1 - rim) + random.uniform(0, 255) * rim
+        return found
     shade = cv2.GaussianBlur(shape, (0, 0), float(random.uniform(0.5, 3)))[..., None]
     return np.asarray(image * (1 - shade * random.uniform(-0.3, 0.6)), np.float32)
 
@@ -304,4 +305,5 @@ def _at(point: NDArray[np.floating]) -> tuple[int, int]:
 
 
 def _moved(point: NDArray[np.floating], x: float, y: float) -> NDArray[np.floating]:
-    return point + np.array([x, y])
+    found: NDArray[np.floating] = point + np.array([x, y])
+    return found

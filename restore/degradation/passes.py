@@ -313,7 +313,8 @@ class StageDraw:
     @property
     def separable(self) -> np.ndarray:
         """Bool `[n]`: the blur is none, or an isotropic Gaussian, the product of two lines."""
-        return (self.kernel == "none") | (self.kernel == "iso")
+        found: np.ndarray = (self.kernel == "none") | (self.kernel == "iso")
+        return found
 
 
 def draw_stage(
@@ -420,7 +421,10 @@ def _draw_blur(stage: Stage, draws: Draws, name: str, ratio: np.ndarray) -> dict
 def _draw_kernel_size(size: int | tuple[int, int], draws: Draws, name: str) -> np.ndarray:
     low, high = size if isinstance(size, tuple) else (size, size)
     steps = (high - low) // 2 + 1
-    return low + 2 * np.floor(draws.uniform(f"{name}.kernel_size", 0, steps)).astype(np.int64)
+    found: np.ndarray = low + 2 * np.floor(draws.uniform(f"{name}.kernel_size", 0, steps)).astype(
+        np.int64
+    )
+    return found
 
 
 def _draw_beta(draws: Draws, name: str, limits: Range) -> np.ndarray:

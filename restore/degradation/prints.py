@@ -271,7 +271,8 @@ def draw_print(recipe: Recipe, draws: Draws, height: int) -> PrintDraw:
     def strength(name: str) -> np.ndarray:
         happens = draws.happens(f"print.{name}", getattr(recipe, f"{name}_prob"))
         low, high = getattr(recipe, f"{name}_range")
-        return draws.uniform(f"print.{name}.strength", low, high) * happens
+        found: np.ndarray = draws.uniform(f"print.{name}.strength", low, high) * happens
+        return found
 
     gray = draws.happens("print.gray", recipe.print_gray_prob).astype(np.float64)
     sepia = draws.happens("print.sepia", recipe.sepia_prob) & (gray == 0)
@@ -306,7 +307,8 @@ def _draw_parts(recipe: Recipe, draws: Draws) -> np.ndarray:
     # the one whose number is the least is always there
     least = np.argmin(np.where(listed, order, 2.0), axis=1)
     parts[np.arange(len(draws)), least] = True
-    return parts
+    found: np.ndarray = parts
+    return found
 
 
 def age_print(x: Tensor, draw: PrintDraw, draws: Draws) -> Tensor:

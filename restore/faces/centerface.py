@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.config.onnx_session import open_session
 from restore.errors import CheckpointError, InputError
 from restore.faces.face import Face, suppress
+from restore.model_files import open_session
 
 PACKAGED = Path(__file__).parents[1] / "weights" / "centerface.onnx"
 _STRIDE = 4  # photo pixels per cell of the output maps

@@ -35,7 +35,8 @@ def from_unit(image: FloatImage, dtype: np.dtype[np.generic]) -> Image:
     if dtype.name == "float32":
         return image
     full = _FULL_SCALE[dtype.name]
-    return np.clip(np.rint(image * np.float32(full)), 0, full).astype(dtype)
+    found: Image = np.clip(np.rint(image * np.float32(full)), 0, full).astype(dtype)
+    return found
 
 
 def low_frequencies(image: FloatImage, sigma: float) -> FloatImage:

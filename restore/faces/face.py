@@ -105,7 +105,8 @@ def centre_face(faces: Iterable[Face], width: int, height: int) -> Face | None:
 
 def _apply(matrix: NDArray[np.floating], points: NDArray[np.floating]) -> Points:
     matrix = np.asarray(matrix, np.float64)
-    return np.asarray(points, np.float64) @ matrix[:, :2].T + matrix[:, 2]
+    found: Points = np.asarray(points, np.float64) @ matrix[:, :2].T + matrix[:, 2]
+    return found
 
 
 def box_overlaps(box: NDArray[np.floating], boxes: NDArray[np.floating]) -> NDArray[np.float64]:

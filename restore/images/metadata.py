@@ -218,7 +218,8 @@ def _xmp_of_jpeg(image: Any) -> bytes | None:
     """Pillow before 11 leaves the packet of a JPEG in its list of segments."""
     for name, data in getattr(image, "applist", []):
         if name == "APP1" and data.startswith(XMP_SEGMENT):
-            return data[len(XMP_SEGMENT) :]
+            found: bytes | None = data[len(XMP_SEGMENT) :]
+            return found
     return None
 
 

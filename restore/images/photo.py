@@ -102,7 +102,8 @@ def _eight_bits(array: np.ndarray) -> np.ndarray:
             f"photo tensor holds values from {low:.3g} to {high:.3g}; expected floats in [0,1], or "
             f"uint8{hint}"
         )
-    return np.rint(array.clip(0, 1) * 255).astype(np.uint8)
+    found: np.ndarray = np.rint(array.clip(0, 1) * 255).astype(np.uint8)
+    return found
 
 
 def photo_from_pil(image: Any, limits: Limits | None = None) -> Photo:
@@ -245,7 +246,8 @@ def _plain_mode(image: Any, metadata: Metadata) -> tuple[Any, Metadata, tuple[st
 
 def _beyond_16_bit(image: Any) -> bool:
     low, high = image.getextrema()
-    return low < 0 or high > 0xFFFF
+    found: bool = low < 0 or high > 0xFFFF
+    return found
 
 
 def _unpaletted(image: Any, transparent: bool) -> Any:

@@ -49,7 +49,8 @@ def over_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     if pixels.ndim == 3:
         cover = cover[:, :, None]
     mixed = pixels.astype(np.float32) * cover + top * (1 - cover)
-    return np.rint(mixed).clip(0, top).astype(pixels.dtype)
+    found: np.ndarray = np.rint(mixed).clip(0, top).astype(pixels.dtype)
+    return found
 
 
 def split_alpha(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

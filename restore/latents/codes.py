@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from restore.checkpoints.weights_file import read_tensors, write_tensors
-from restore.config.model_header import read_header
 from restore.errors import CheckpointError, InputError
 from restore.latents.spaces import Generator, check_styles, style_layers, to_w_plus
+from restore.model_files import read_header
 from restore.networks.mobile_stylegan import MobileStyleGAN
 
 
@@ -42,7 +42,8 @@ def paint(
     """
     if noise:
         names = {f"generator.{name}": value for name, value in noise.items()}
-        return functional_call(_Painter(generator, size), names, (list(styles),))
+        found: Tensor = functional_call(_Painter(generator, size), names, (list(styles),))
+        return found
     return _paint(generator, styles, size)
 
 
@@ -80,7 +81,8 @@ def _paint(generator: Generator, styles: Sequence[Tensor], size: int) -> Tensor:
         half = full // 2
         features = generator.features(styles, None, half)
         if size == full:
-            return generator.to_rgb(features, styles[-1])
+            found: Tensor = generator.to_rgb(features, styles[-1])
+            return found
         # The mean of four pixels is half of the LL band, and a mean of pixels goes through the 1x1
         # convolution: averaging the features first is the same image for less work.
         if size < half:

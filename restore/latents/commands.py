@@ -61,8 +61,9 @@ from restore.latents.spaces import (
 from restore.losses.feature_files import load_feature_network, load_lpips_heads
 from restore.metrics.paired import psnr
 from restore.networks.perceptual import LpipsLoss
-from restore.runtime.identity import IdentityEmbedder, load_identity
-from restore.runtime.memory import keep_freed_memory
+from restore.runtime.contract import keep_freed_memory
+from restore.runtime.identity import load_identity
+from restore.trust.identity import IdentityEmbedder
 
 CAPTION_FROM = 96  # px of a picture from which its seed is written below
 
@@ -118,7 +119,8 @@ def _face_name(text: str) -> str:
 
 def face_picture(generator: Generator, codes: Codes, size: int) -> np.ndarray:
     """The picture of one face's codes, RGB uint8 [size,size,3]."""
-    return to_uint8(paint_codes(generator, codes, size))[0]
+    found: np.ndarray = to_uint8(paint_codes(generator, codes, size))[0]
+    return found
 
 
 def save_sheet(
@@ -208,7 +210,8 @@ def run_mix(arguments: Namespace) -> int:
         return [face_codes(text, generator, arguments.truncation).w_plus for text in words]
 
     def painted(w_plus: Tensor) -> np.ndarray:
-        return to_uint8(render(generator, w_plus, size))[0]
+        found: np.ndarray = to_uint8(render(generator, w_plus, size))[0]
+        return found
 
     faces, styles = codes(arguments.faces), codes(arguments.styles)
     pictures = [np.full((size, size, 3), 250, np.uint8), *map(painted, faces)]

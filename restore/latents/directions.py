@@ -17,7 +17,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from restore.checkpoints.weights_file import read_tensors, write_tensors
-from restore.config.model_header import read_header
 from restore.errors import CheckpointError, InputError
 from restore.faces.detect import load_detector
 from restore.images.contact_sheet import grid_sheet
@@ -26,6 +25,7 @@ from restore.latents.face_regions import StyleChannel, move_channels
 from restore.latents.generate import to_uint8
 from restore.latents.photos import encoder_start, framed_face
 from restore.latents.spaces import Generator, affine_maps, level_rows, measure_w, style_layers
+from restore.model_files import read_header
 
 DIRECTIONS_FORMAT = "restore-directions/1"
 PACKAGED = Path(__file__).resolve().parents[1] / "weights" / "directions.safetensors"

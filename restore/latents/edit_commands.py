@@ -40,7 +40,7 @@ from restore.latents.spaces import Generator, measure_w, seeds_to_w_plus, style_
 from restore.latents.text_direction import load_clip, text_direction
 from restore.losses.feature_files import load_feature_network, load_landmark_network
 from restore.networks.prior_restorer import PriorRestorer
-from restore.runtime.memory import keep_freed_memory
+from restore.runtime.contract import keep_freed_memory
 
 LOGGED = 20  # steps that the losses of a training's last line are averaged over
 

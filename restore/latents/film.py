@@ -35,7 +35,8 @@ def slerp(first: Tensor, second: Tensor, t: float) -> Tensor:
     safe = torch.where(straight, torch.ones_like(sine), sine)
     left = torch.where(straight, torch.full_like(sine, 1 - t), ((1 - t) * angle).sin() / safe)
     right = torch.where(straight, torch.full_like(sine, t), (t * angle).sin() / safe)
-    return (left * u + right * v) * ((1 - t) * a + t * b)
+    found: Tensor = (left * u + right * v) * ((1 - t) * a + t * b)
+    return found
 
 
 def lerp(first: Codes, second: Codes, t: float) -> Codes:

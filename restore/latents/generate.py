@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restore.checkpoints.load import load_network
-from restore.checkpoints.model_file import save_model_file
-from restore.checkpoints.prior_heads_file import load_prior_heads
+from restore.checkpoints.model_file import load_prior_heads, save_model_file
 from restore.checkpoints.public_wheels import PRIOR_LICENCE
 from restore.errors import CheckpointError, InputError
 from restore.latents.spaces import Generator, level_rows, seeds_to_w_plus
@@ -80,7 +79,8 @@ def render(
     else:
         image = generator.synthesis(w_plus, size=native).clamp(-1, 1)
     if native == size:
-        return image
+        found: Tensor = image
+        return found
     if native % size == 0:
         return F.avg_pool2d(image, native // size)
     shrunk = F.interpolate(

@@ -15,7 +15,6 @@ from torch import Tensor
 from restore.checkpoints.load import load_network
 from restore.checkpoints.named_models import MODELS, locate_model
 from restore.checkpoints.weights_file import sniff
-from restore.config.model_header import read_header
 from restore.errors import CheckpointError, InputError
 from restore.faces.align import align_face, warp
 from restore.faces.detect import Detector, load_detector
@@ -23,6 +22,7 @@ from restore.geometry import ffhq_template
 from restore.images.files import read_photo
 from restore.images.pixels import to_rgb, to_uint8
 from restore.latents.spaces import Generator
+from restore.model_files import read_header
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,8 @@ def encoder_start(
             f"the encoder of {path_or_name} gives codes {tuple(w_plus.shape[1:])}, this generator "
             f"wants {expected}: use the restorer's own generator"
         )
-    return w_plus
+    found: Tensor = w_plus
+    return found
 
 
 def crop_size_of(path_or_name: str | os.PathLike[str]) -> int:

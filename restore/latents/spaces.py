@@ -140,7 +140,8 @@ class WStatistics:
         """The square of `distance`, whose gradient is there at the mean as well."""
         lengths = self.axes.norm(dim=1, keepdim=True).clamp_min(1e-12)
         coordinates = (w - self.mean) @ (self.axes / lengths.square()).T
-        return coordinates.square().mean(-1)
+        found: Tensor = coordinates.square().mean(-1)
+        return found
 
 
 @torch.no_grad()

@@ -299,7 +299,8 @@ def restored_in_style(
             "from that decoder (model: default-prior)"
         )
     painter, seen = PriorRestorer(restorer.encoder, stylised), resized(faces, crop_size)
-    return painter(seen.clamp(-1, 1), fidelity, stylised.out_size).image.clamp(-1, 1)
+    found: Tensor = painter(seen.clamp(-1, 1), fidelity, stylised.out_size).image.clamp(-1, 1)
+    return found
 
 
 SHALLOW = 4  # activations of the feature network that textures are compared in
@@ -364,7 +365,8 @@ def tone_correlation(a: Tensor, b: Tensor, factor: int = 8) -> Tensor:
     small = (F.avg_pool2d(x.mean(1, keepdim=True), factor).flatten(1) for x in (a, b))
     first, second = (x - x.mean(1, keepdim=True) for x in small)
     lengths = first.norm(dim=1) * second.norm(dim=1)
-    return (first * second).sum(1) / lengths.clamp_min(1e-4)
+    found: Tensor = (first * second).sum(1) / lengths.clamp_min(1e-4)
+    return found
 
 
 def texture_distance(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:

@@ -95,12 +95,14 @@ def text_difference(clip: ClipModel, text: str, neutral: str) -> Tensor:
 
     def mean(words: str) -> Tensor:
         embedded = clip.texts([prompt.format(words) for prompt in PROMPTS]).mean(0)
-        return embedded / embedded.norm()
+        found: Tensor = embedded / embedded.norm()
+        return found
 
     step = mean(text) - mean(neutral)
     if float(step.norm()) < 1e-6:
         raise InputError(f"{text!r} and {neutral!r} say the same to this model")
-    return step / step.norm()
+    found: Tensor = step / step.norm()
+    return found
 
 
 def relevances(

@@ -83,7 +83,8 @@ def lpips_measure(
 
     def per_image(restored: Tensor, gt: Tensor, mask: Tensor | None) -> Tensor:
         with torch.no_grad():
-            return distance(restored, gt, mask)
+            found: Tensor = distance(restored, gt, mask)
+            return found
 
     return per_image
 

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restore.checkpoints.weights_file import read_tensors, write_tensors
-from restore.config.model_header import read_header
 from restore.errors import CheckpointError, InputError
 from restore.metrics.paired import to_luma
+from restore.model_files import read_header
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ class ConvLayer(nn.Sequential):
         self.padding = kernel_size // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        return self[1](self[0](x, padding=self.padding))
+        found: Tensor = self[1](self[0](x, padding=self.padding))
+        return found
 
 
 class ResidualBlock(nn.Module):
@@ -85,7 +86,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = fir_smooth(self.conv1(x), self.taps, (2, 2))
         y = self.conv2[2](self.conv2[1](y, stride=2))
-        return (y + self.skip[1](downsample_fir(x, self.taps))) / SQRT2
+        found: Tensor = (y + self.skip[1](downsample_fir(x, self.taps))) / SQRT2
+        return found
 
 
 class StyleGAN2Discriminator(nn.Module):
@@ -127,7 +129,8 @@ class StyleGAN2Discriminator(nn.Module):
         x = append_stddev(self.conv_body(image), self.stddev_group)
         x = self.final_conv(x).flatten(1)
         hidden, logit = self.final_linear
-        return logit(F.leaky_relu(hidden(x), 0.2) * SQRT2)
+        found: Tensor = logit(F.leaky_relu(hidden(x), 0.2) * SQRT2)
+        return found
 
 
 def append_stddev(x: Tensor, group: int) -> Tensor:
@@ -243,7 +246,8 @@ class _Judge(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for layer in (self.enter, self.middle, self.last):
             x = F.leaky_relu(layer(x), 0.2)
-        return self.logits(x)
+        found: Tensor = self.logits(x)
+        return found
 
 
 class PatchDiscriminator(nn.Module):

@@ -56,7 +56,8 @@ class _Block(nn.Module):
             skip = F.max_pool2d(skip, 2)
         if self.widen:
             skip = F.pad(skip, (0, 0, 0, 0, 0, self.widen))
-        return self.act(self.convs(x) + skip)
+        found: Tensor = self.act(self.convs(x) + skip)
+        return found
 
 
 class FaceMesh(nn.Module):

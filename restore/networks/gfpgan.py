@@ -43,7 +43,8 @@ class DownBlock(nn.Module):
         else:
             y = self.conv2(downsample_bilinear(y))
             skip = downsample_bilinear(x)
-        return F.leaky_relu(y, 0.2) + self.skip(skip)
+        found: Tensor = F.leaky_relu(y, 0.2) + self.skip(skip)
+        return found
 
 
 class UpBlock(nn.Module):

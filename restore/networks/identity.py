@@ -71,7 +71,8 @@ def embed(network: nn.Module, image: Tensor, frame_to_crop: Tensor | None = None
     """The embedding `[n,d]` (float32 or wider, not normalised) of FFHQ-frame crops."""
     with torch.set_grad_enabled(image.requires_grad and torch.is_grad_enabled()):
         vector = network(align_to_network(image, network, frame_to_crop))
-    return vector if vector.dtype == torch.float64 else vector.float()
+    found: Tensor = vector if vector.dtype == torch.float64 else vector.float()
+    return found
 
 
 def crop_scale(network: nn.Module, size: int) -> float:
@@ -139,7 +140,8 @@ class _GrayBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         skip = x if self.downsample is None else self.downsample(x)
         x = self.prelu(self.bn1(self.conv1(self.bn0(x))))
-        return self.prelu(self.bn2(self.conv2(x)) + skip)
+        found: Tensor = self.prelu(self.bn2(self.conv2(x)) + skip)
+        return found
 
 
 class GrayArcFace18(nn.Module):
@@ -178,7 +180,8 @@ class GrayArcFace18(nn.Module):
         x = F.max_pool2d(self.prelu(self.bn1(self.conv1(face))), 2)
         for level in range(1, 5):
             x = self.get_submodule(f"layer{level}")(x)
-        return self.bn5(self.fc5(torch.flatten(self.bn4(x), 1)))
+        found: Tensor = self.bn5(self.fc5(torch.flatten(self.bn4(x), 1)))
+        return found
 
 
 class _Excitation(nn.Module):
@@ -219,7 +222,8 @@ class _IrBlock(nn.Module):
             skip = self.shortcut_layer(x)
         else:
             skip = x[:, :, :: self.stride, :: self.stride]
-        return self.res_layer(x) + skip
+        found: Tensor = self.res_layer(x) + skip
+        return found
 
 
 class IrArcFace(nn.Module):
@@ -267,7 +271,8 @@ class IrArcFace(nn.Module):
         return network
 
     def forward(self, face: Tensor) -> Tensor:
-        return self.output_layer(self.body(self.input_layer(face)))
+        found: Tensor = self.output_layer(self.body(self.input_layer(face)))
+        return found
 
 
 # (expansion, channels, repeats, stride of the first), MobileFaceNet (Chen et al. 2018), table 1
@@ -328,7 +333,8 @@ class _Bottleneck(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(x) if self.connect else self.conv(x)
+        found: Tensor = x + self.conv(x) if self.connect else self.conv(x)
+        return found
 
 
 class MobileFaceNet(nn.Module):

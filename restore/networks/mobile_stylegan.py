@@ -121,7 +121,8 @@ class Level(nn.Module):
         x = self.conv1(self.up(x, styles[0]), styles[1])
         if condition is not None:
             x = modulate_half(x, condition)
-        return self.conv2(x, styles[2])
+        found: Tensor = self.conv2(x, styles[2])
+        return found
 
 
 class ToRGB(nn.Module):
@@ -303,7 +304,8 @@ class MobileStyleGAN(nn.Module):
             if size > last:
                 break
             x = self.blocks[str(size)](x, styles[1 + 3 * i : 4 + 3 * i], conditions.get(size))
-        return x
+        found: Tensor = x
+        return found
 
     def _checked(self, size: int) -> int:
         if size not in self.sizes:
@@ -372,7 +374,8 @@ class ShrunkenLevel(nn.Module):
         scale = 0.5 * up * torch.cat([first, thrice], 1)
         x = x * scale[:, :, None, None]
         y = self.conv1(x[:, :inner], place, x[:, inner:])
-        return self.conv2(y * second[:, :, None, None], place)
+        found: Tensor = self.conv2(y * second[:, :, None, None], place)
+        return found
 
 
 class PriorHead(nn.Module):
@@ -419,7 +422,8 @@ class PriorHeads(nn.Module):
     def from_styles(self, generator: MobileStyleGAN, styles: Sequence[Tensor], size: int) -> Tensor:
         """All styles of the full-size picture -> image [n,3,size,size]."""
         x = generator.features(styles, None, last=size)
-        return self.heads[str(size)](x, styles[later_styles(generator, size) :])
+        found: Tensor = self.heads[str(size)](x, styles[later_styles(generator, size) :])
+        return found
 
     def start_from(self, generator: MobileStyleGAN) -> None:
         """Weights of the generator's own later levels, shrunk."""
@@ -466,4 +470,5 @@ def principal_axes(covariance: Tensor, rank: int) -> Tensor:
     """The `rank` strongest axes of w [rank,w_dim], each as long as its standard deviation."""
     values, vectors = torch.linalg.eigh(covariance.double())
     axes = (vectors * values.clamp_min(0).sqrt()).T.flip(0)
-    return axes[:rank].float()
+    found: Tensor = axes[:rank].float()
+    return found

@@ -283,7 +283,8 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(3))
 
     def forward(self, x: Tensor, styles: Tensor) -> Tensor:
-        return self.conv(x, styles) + self.bias[:, None, None]
+        found: Tensor = self.conv(x, styles) + self.bias[:, None, None]
+        return found
 
 
 class StyleGAN2Generator(nn.Module):
@@ -364,7 +365,8 @@ class StyleGAN2Generator(nn.Module):
     ) -> Tensor:
         """Mean of w [w_dim] over `num_samples` random z; for files that do not carry it."""
         z = torch.randn(num_samples, self.z_dim, generator=generator)
-        return self.map_latents(z.to(self.constant)).mean(dim=0)
+        found: Tensor = self.map_latents(z.to(self.constant)).mean(dim=0)
+        return found
 
     def styles(self, w_plus: Tensor) -> list[Tensor]:
         """Codes [n,k,w_dim] -> S, a list of per-channel scales [n,c]."""
@@ -413,7 +415,8 @@ class StyleGAN2Generator(nn.Module):
                 x = modulate_half(x, conditions[2 ** (level + 2)])
             x = self.convs[i + 1](x, second, self._noise(i + 1, n, noise))
             image = self._enlarge(image) + self.to_rgbs[level](x, to_rgb)
-        return image
+        found: Tensor = image
+        return found
 
     def _enlarge(self, image: Tensor) -> Tensor:
         return (

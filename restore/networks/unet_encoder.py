@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -32,7 +33,8 @@ class DegradationGate(nn.Module):
         start_at_zero(self.gain)
 
     def forward(self, degradation: Tensor) -> Tensor:
-        return 1 + self.gain(F.leaky_relu(self.hidden(degradation), SLOPE))
+        found: Tensor = 1 + self.gain(F.leaky_relu(self.hidden(degradation), SLOPE))
+        return found
 
 
 class ConditionHead(nn.Module):
@@ -62,7 +64,7 @@ class ConditionHead(nn.Module):
 NUM_DEGRADATION_PARAMETERS = 6  # restore.degradation.truth.DEGRADATION_NAMES, in that order
 
 
-def keep_size(module: nn.Module) -> None:
+def he_init(module: nn.Module) -> None:
     """He's initialisation (arXiv 1502.01852, eq. 14) of every layer below `module`, biases zero.
 
     PyTorch's own shrinks features threefold in variance per layer; a dozen layers down, codes and
@@ -82,15 +84,16 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        keep_size(self.conv1)
+        he_init(self.conv1)
         start_at_zero(self.conv2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, SLOPE)), SLOPE))
+        found: Tensor = x + self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, SLOPE)), SLOPE))
+        return found
 
 
 class UNetTrunk(nn.Module):
-    """Crop [n,3,s,s] -> features of each level, on the way down and on the way up.
+    """Crop [n,3,s,s] -> features of each level, of the downsampling and on the way up.
 
     The crop is un-shuffled to the trunk's size first, so the cost hardly depends on the crop size.
     `channels`: of the trunk size and each halving down to 4x4.
@@ -110,14 +113,14 @@ class UNetTrunk(nn.Module):
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
         ups = [nn.Conv2d(b, a, 1) for a, b in pairs]
         self.ups = nn.ModuleList(ups)
-        keep_size(self)
+        he_init(self)
         for layer in ups:  # a sum with the skip: half of the weight keeps the size there too
             nn.init.normal_(layer.weight, std=0.5 / layer.in_channels**0.5)
         self.down_blocks = nn.ModuleList(ResidualBlock(c) for c in channels)
         self.up_blocks = nn.ModuleList(ResidualBlock(a) for a, _ in pairs)
 
-    def way_down(self, x: Tensor) -> dict[int, Tensor]:
-        """Features [n,c,level,level] by level on the way down."""
+    def downsample(self, x: Tensor) -> dict[int, Tensor]:
+        """Features [n,c,level,level] by level of the downsampling."""
         if self.shuffle > 1:
             x = F.pixel_unshuffle(x, self.shuffle)
         x = self.stem(x)
@@ -129,8 +132,8 @@ class UNetTrunk(nn.Module):
         return down
 
     def forward(self, x: Tensor) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-        """Features by level: (on the way down, on the way up); the 4x4 ones are the same."""
-        down = self.way_down(x)
+        """Features by level: (of the downsampling, on the way up); the 4x4 ones are the same."""
+        down = self.downsample(x)
         x = down[self.levels[-1]]
         up = {self.levels[-1]: x}
         for i in reversed(range(len(self.levels) - 1)):
@@ -159,7 +162,7 @@ class CodeHead(nn.Module):
         self.each = nn.Linear(hidden, num_styles * rank)  # what each style has of its own
         self.basis = nn.Parameter(torch.eye(rank, w_dim))
         self.register_buffer("w_mean", torch.zeros(w_dim))
-        keep_size(self.hidden)
+        he_init(self.hidden)
         for layer in (self.shared, self.each):
             start_at_zero(layer)
 
@@ -170,34 +173,70 @@ class CodeHead(nn.Module):
         rows = slice(count * self.rank)
         own = F.linear(x, self.each.weight[rows], self.each.bias[rows])
         own = own.unflatten(1, (count, self.rank))
-        return self.w_mean + (own + self.shared(x)[:, None]) @ self.basis
+        found: Tensor = self.w_mean + (own + self.shared(x)[:, None]) @ self.basis
+        return found
+
+
+@cache
+def face_window(size: int) -> tuple[Tensor, Tensor]:
+    """Weights of rows and of columns [size], of mean 1: a face in the FFHQ frame, with a soft rim.
+
+    Centre (256, 275) and half sides (140, 180) of 512 px: from the brows to the chin, without the
+    ground, captions or margins beside it.
+    """
+    # made for all who ask, in training or not
+    with torch.inference_mode(False), torch.device("cpu"):
+        at = (torch.arange(size * 16) + 0.5) / (size * 16)
+        sides = ((at - 275 / 512) / (180 / 512), (at - 256 / 512) / (140 / 512))
+        windows = [((1.15 - side.abs()) / 0.3).clamp(0, 1) for side in sides]
+        rows, columns = (window.reshape(size, 16).mean(1) for window in windows)
+        return rows / rows.mean(), columns / columns.mean()
 
 
 class DegradationHead(nn.Module):
-    """Mean of the features of each level on the way down -> raw degradation estimate [n,6]."""
+    """Mean of the features of each level of the downsampling -> raw degradation estimate [n,6].
 
-    def __init__(self, channels: Sequence[int], hidden: int = 128) -> None:
+    `face_levels`: sides in px of the levels, to pool under `face_window`, so that what is around a
+    face does not change what is estimated of it; None pools over the whole crop.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        hidden: int = 128,
+        face_levels: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
+        self.face_levels = face_levels
         # Blur and noise show in how much the features vary, not only in their mean.
         self.hidden = nn.Linear(2 * sum(channels), hidden)
         self.out = nn.Linear(hidden, NUM_DEGRADATION_PARAMETERS)
-        keep_size(self.hidden)
+        he_init(self.hidden)
 
     def forward(self, down: Mapping[int, Tensor]) -> Tensor:
         pooled = []
-        for features in down.values():
-            flat = features.float().flatten(2)
-            mean = flat.mean(2)
-            pooled += [mean, (flat.square().mean(2) - mean.square() + 1e-4).clamp_min(1e-4).log()]
+        for level, features in down.items():
+            x = features.float()
+            mean, square = self._mean(x, level), self._mean(x.square(), level)
+            pooled += [mean, (square - mean.square() + 1e-4).clamp_min(1e-4).log()]
         x = torch.cat(pooled, 1).to(self.hidden.weight.dtype)
-        return self.out(F.leaky_relu(self.hidden(x), SLOPE))
+        found: Tensor = self.out(F.leaky_relu(self.hidden(x), SLOPE))
+        return found
+
+    def _mean(self, x: Tensor, level: int) -> Tensor:
+        """[n,c,level,level] -> [n,c]."""
+        if self.face_levels is not None:
+            rows, columns = (w.to(x.device) for w in face_window(level))
+            x = ((x * columns).mean(3) * rows)[..., None]
+        return x.flatten(2).mean(2)
 
 
 class DegradationAwareEncoder(nn.Module):
     """Bad crop [n,3,s,s] RGB in [-1,1] -> `Encoding`.
 
     `condition_channels`: decoder level in pixels -> number of channels to transform. A level above
-    the trunk's size is shuffled up from the trunk's finest features.
+    the trunk's size is shuffled up from the trunk's finest features. `pool_face`: estimate the
+    degradation of the face alone (see `DegradationHead`).
     """
 
     def __init__(
@@ -209,11 +248,13 @@ class DegradationAwareEncoder(nn.Module):
         trunk_size: int = 128,
         channels: Sequence[int] = (48, 96, 192, 256, 256, 256),
         code_rank: int = 256,
+        pool_face: bool = False,
     ) -> None:
         super().__init__()
         self.trunk = UNetTrunk(crop_size, trunk_size, channels)
         self.code_head = CodeHead(channels[-1], num_styles, w_dim, code_rank)
-        self.degradation_head = DegradationHead(channels)
+        face_levels = self.trunk.levels if pool_face else None
+        self.degradation_head = DegradationHead(channels, face_levels=face_levels)
         width = dict(zip(self.trunk.levels, channels, strict=True))
         self.condition_heads = nn.ModuleDict()
         for level, count in sorted(condition_channels.items()):
@@ -234,7 +275,7 @@ class DegradationAwareEncoder(nn.Module):
 
     def codes(self, lq: Tensor) -> tuple[Tensor, Tensor]:
         """(W+, degradation) alone, without the way up: for the phase that regresses codes first."""
-        down = self.trunk.way_down(lq)
+        down = self.trunk.downsample(lq)
         return self.code_head(down[min(down)]), self.degradation_head(down)
 
 
@@ -248,6 +289,7 @@ def build_mobile_restorer(
     w_dim: int = 512,
     num_mapping: int = 8,
     head_sizes: Sequence[int] = (256, 512),
+    pool_face: bool = False,
 ) -> PriorRestorer:
     """A restorer of [n,3,crop_size,crop_size] crops; half of the channels of each level listed in
     `condition_levels` (in pixels) are transformed. Weights are random until loaded."""
@@ -260,5 +302,6 @@ def build_mobile_restorer(
         trunk_size,
         trunk_channels,
         code_rank,
+        pool_face,
     )
     return PriorRestorer(encoder, decoder)

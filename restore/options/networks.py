@@ -109,6 +109,8 @@ class MobileRestorerOptions:
     w_dim: int = 512
     num_mapping: int = 8
     head_sizes: tuple[int, ...] = (256, 512)
+    pool_face: bool = False
+    """Estimate the degradation of the face alone: captions and margins beside it do not count."""
     decoder_load_path: str | None = None
     """A model file with the prior, or the wheel that carries it."""
     fix_decoder: bool = True

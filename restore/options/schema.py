@@ -132,7 +132,7 @@ class DistOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """An option file. `restore.config.load.load_options` reads one."""
+    """An option file. `load_options` reads one."""
 
     name: str
     model_type: Literal["GFPGANModel", "RestorerModel", "StyleGAN2Model"] | None = None

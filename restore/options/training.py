@@ -330,4 +330,5 @@ class TrainOptions:
         if self.ema_decay is not None:
             return self.ema_decay
         half_life = 10.0 if self.ema_half_life_kimg is None else self.ema_half_life_kimg
-        return 0.5 ** (batch_size / (half_life * 1000))
+        found: float = 0.5 ** (batch_size / (half_life * 1000))
+        return found

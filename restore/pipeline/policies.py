@@ -50,7 +50,8 @@ def native_side(face: RestoredFace) -> float:
 
     assert face.crop is not None
     assert face.matrix is not None
-    return face.crop.shape[0] / max(matrix_scale(face.matrix), 1e-9)
+    found: float = face.crop.shape[0] / max(matrix_scale(face.matrix), 1e-9)
+    return found
 
 
 def measured_side(face: RestoredFace) -> int:

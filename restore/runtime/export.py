@@ -12,17 +12,19 @@ import numpy as np
 
 from restore.checkpoints.architectures import ARCHITECTURES, build_network, header_of
 from restore.checkpoints.named_models import MODELS
-from restore.config.graph_layout import (
+from restore.errors import CheckpointError, InputError, MissingExtraError, OptionError
+from restore.model_files import (
+    FORMAT,
     LAYOUT_KEY,
     check_prior,
+    file_sha256,
     layout_sha256,
+    open_session,
     read_array,
+    read_header,
     tensor_places,
 )
-from restore.config.model_header import FORMAT, file_sha256, read_header
-from restore.config.onnx_session import open_session
-from restore.errors import CheckpointError, InputError, MissingExtraError, OptionError
-from restore.runtime.model_info import ModelInfo, model_info, read_model_info, row_of_file
+from restore.runtime.contract import ModelInfo, model_info, read_model_info, row_of_file
 from restore.runtime.onnx_runtime import cpu_count
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from restore.config.model_header import Place
 from restore.errors import CheckpointError, MissingExtraError
+from restore.model_files import Place
 
 if TYPE_CHECKING:
     import onnx

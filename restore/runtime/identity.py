@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.config.model_header import FORMAT, read_header
 from restore.errors import InputError, MissingExtraError
+from restore.model_files import FORMAT, read_header
 from restore.trust.identity import (
     ARCHITECTURE,
     BATCH,

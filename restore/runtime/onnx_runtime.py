@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.config.graph_layout import check_layout
-from restore.config.onnx_session import open_session
 from restore.errors import DeviceError
-from restore.runtime.model_info import read_model_info
-from restore.runtime.pixels import check_request, to_network, to_pixels
+from restore.model_files import check_layout, open_session
+from restore.runtime.contract import check_request, read_model_info, to_network, to_pixels
 
 
 class OnnxRuntime:

@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.config.graph_layout import check_layout, stale
 from restore.errors import DeviceError, MissingExtraError
-from restore.runtime.model_info import ModelInfo, read_model_info
+from restore.model_files import check_layout, stale
+from restore.runtime.contract import (
+    ModelInfo,
+    check_request,
+    cpu_precision,
+    read_model_info,
+    to_network,
+    to_pixels,
+)
 from restore.runtime.onnx_runtime import cpu_count
-from restore.runtime.pixels import check_request, to_network, to_pixels
-from restore.runtime.precision import cpu_precision
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 

@@ -9,8 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from restore.errors import CheckpointError, DeviceError, RestoreError
-from restore.runtime.contract import Runtime
-from restore.runtime.precision import check_precision
+from restore.runtime.contract import Runtime, check_precision
 
 BACKENDS = ("auto", "onnxruntime", "openvino", "torch")
 _log = logging.getLogger(__name__)
@@ -70,7 +69,7 @@ def _torch(path: Path, device: str, threads: int | None, precision: str) -> Runt
     runtime = TorchRuntime(path, device, threads, precision)
     if device == "cpu":
         return runtime
-    from restore.runtime.shared_batches import SharedBatches
+    from restore.runtime.torch_runtime import SharedBatches
 
     return SharedBatches(runtime)
 

@@ -250,7 +250,8 @@ def build_plugin_network(options: PluginNetworkOptions, plugins: tuple[str, ...]
         table: Mapping[str, Any] = getattr(module, "RESTORE_NETWORKS", {})
         if name in table:
             try:
-                return table[name](**options.arguments)
+                network: nn.Module = table[name](**options.arguments)
+                return network
             except TypeError as error:
                 raise OptionError(f"network type {options.type!r}: {error}") from error
         known += list(table)

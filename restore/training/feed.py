@@ -368,7 +368,8 @@ class FaceBank:
         drawn = self.draws.uniform(f"{self.options.name}.psi", numbers)
         psi = low + (high - low) * torch.tensor(drawn)
         w = g.w_mean + psi.to(w)[:, None] * (w - g.w_mean)
-        return w[:, None].repeat(1, g.num_styles, 1)
+        found: Tensor = w[:, None].repeat(1, g.num_styles, 1)
+        return found
 
 
 @dataclass(frozen=True)

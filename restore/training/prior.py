@@ -215,11 +215,14 @@ def generated(
 
     With `heads` it is not painted in full: its head of that size stands for the levels above.
     """
+    found: Tensor
     if isinstance(generator, MobileStyleGAN):
-        if heads is not None:
-            return heads(generator, latents.w_plus, size)
-        return shrunken_picture(generator, latents.w_plus, size)
-    return generator.synthesis(latents.w_plus, noise=latents.noise)  # type: ignore[operator]
+        if heads is None:
+            return shrunken_picture(generator, latents.w_plus, size)
+        found = heads(generator, latents.w_plus, size)
+        return found
+    found = generator.synthesis(latents.w_plus, noise=latents.noise)  # type: ignore[operator]
+    return found
 
 
 def shrunken_picture(generator: MobileStyleGAN, w_plus: Tensor, size: int) -> Tensor:
@@ -231,7 +234,8 @@ def shrunken_picture(generator: MobileStyleGAN, w_plus: Tensor, size: int) -> Te
     styles, half = generator.styles(w_plus), generator.out_size // 2
     x = generator.features(styles, None, last=half)
     if size > half:
-        return generator.to_rgb(x, styles[-1])
+        found: Tensor = generator.to_rgb(x, styles[-1])
+        return found
     return generator.to_rgb.halved(F.avg_pool2d(x, half // size), styles[-1])
 
 

@@ -254,9 +254,12 @@ class FaceDiscriminator:
 
     def __call__(self, image: Tensor) -> Tensor | list[Tensor]:
         """Logits [n,1], or maps of them."""
+        found: Tensor | list[Tensor]
         if isinstance(self.network, PatchDiscriminator) and self.features is not None:
-            return self.network(image, self.features(image))
-        return self.network(image)
+            found = self.network(image, self.features(image))
+        else:
+            found = self.network(image)
+        return found
 
 
 @contextmanager

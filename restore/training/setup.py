@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from restore.checkpoints.architectures import architecture_of, header_of
-from restore.checkpoints.model_file import save_model_file
-from restore.checkpoints.prior_heads_file import load_prior_heads
+from restore.checkpoints.model_file import load_prior_heads, save_model_file
 from restore.errors import OptionError
 from restore.networks.mobile_stylegan import (
     MobileStyleGAN,

@@ -275,7 +275,8 @@ def faces_of(
     if isinstance(generator, MobileStyleGAN):
         w_plus = generator.mapping(z)[:, None].expand(-1, generator.num_styles, -1)
         return shrunken_picture(generator, w_plus, size)
-    return generator(z)
+    found: torch.Tensor = generator(z)
+    return found
 
 
 Validate = Callable[[Progress], Mapping[str, float]]

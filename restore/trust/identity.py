@@ -13,11 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.config.model_header import FORMAT, read_header
-from restore.config.onnx_session import model_session
 from restore.errors import CheckpointError, InputError
 from restore.geometry import ffhq_template, similarity
 from restore.images.formats import PHOTO_SUFFIXES
+from restore.model_files import FORMAT, model_session, read_header
 
 
 def face_view(

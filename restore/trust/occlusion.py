@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore.config.onnx_session import model_session
 from restore.errors import CheckpointError
 from restore.geometry import ffhq_template
+from restore.model_files import model_session
 from restore.trust.identity import face_view, to_planes
 
 PACKAGED = Path(__file__).parents[1] / "weights" / "cover.safetensors"

@@ -12,9 +12,19 @@ from restore.errors import MissingExtraError, RestoreError
 from restore.pipeline.options import Fidelity, RestoreOptions, TrustOptions
 from restore.pipeline.restorer import Restorer
 from restore.report.page import HONEST, page_file
-from restore.ui.open_photo import OpenPhoto, open_photo, restore_open, save_restored
+from restore.ui.open_photo import (
+    NOTHING,
+    SIZES,
+    OpenPhoto,
+    faces_view,
+    good_news,
+    open_photo,
+    photo_view,
+    problem,
+    restore_open,
+    save_restored,
+)
 from restore.ui.privacy import close_downloads, silence_reports
-from restore.ui.view import NOTHING, SIZES, faces_view, good_news, photo_view, problem
 
 GUARDS = [
     ("tell how like it is", "report"),

@@ -16,8 +16,8 @@ from restore.checkpoints.architectures import (
 from restore.checkpoints.layouts import Detection, Rule
 from restore.checkpoints.load import load_network
 from restore.checkpoints.model_file import save_model_file
-from restore.config.model_header import read_header
 from restore.errors import CheckpointError
+from restore.model_files import read_header
 from restore.networks.prior_restorer import Encoding, PriorRestorer
 from restore.options.networks import PluginNetworkOptions
 from restore.runtime.select import load_runtime

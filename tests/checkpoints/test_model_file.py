@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from restore.checkpoints.load import load_network
 from restore.checkpoints.model_file import load_model_file, save_model_file
-from restore.config.model_header import read_header
 from restore.errors import CheckpointError
+from restore.model_files import read_header
 from restore.networks.gfpgan import build_gfpgan
 from restore.networks.stylegan2 import build_stylegan2
 
@@ -63,7 +63,7 @@ def test_offsets_point_at_the_numbers(restorer, tmp_path):
 
 
 def test_header_reader_imports_no_torch():
-    code = "import sys, restore.config.model_header as h; assert 'torch' not in sys.modules; h"
+    code = "import sys, restore.model_files as h; assert 'torch' not in sys.modules; h"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -195,7 +195,7 @@ def test_hostile_headers_are_refused(metadata, tmp_path):
     ],
 )
 def test_hostile_frames_are_refused(metadata, tmp_path):
-    from restore.runtime.model_info import read_model_info
+    from restore.runtime.contract import read_model_info
 
     path = tmp_path / "a.safetensors"
     save_file({"x": torch.ones(1)}, path, metadata={**METADATA, "arguments": "{}", **metadata})

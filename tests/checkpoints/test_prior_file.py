@@ -11,9 +11,15 @@ from restore.checkpoints.load import load_network
 from restore.checkpoints.model_file import load_model_file, save_model_file
 from restore.checkpoints.named_models import MODELS, WEIGHTS
 from restore.checkpoints.weights_file import read_state_dict
-from restore.config.graph_layout import check_layout, locate, read_array, tensor_places
-from restore.config.model_header import file_sha256, read_header
 from restore.errors import CheckpointError
+from restore.model_files import (
+    check_layout,
+    file_sha256,
+    locate,
+    read_array,
+    read_header,
+    tensor_places,
+)
 from tests.runtime.models import MOBILE, stirred
 
 DECODER = {
@@ -120,7 +126,7 @@ def test_a_prior_elsewhere_or_nowhere_is_refused(pair, prior, tmp_path):
 
 def test_a_graph_points_into_both_files(pair):
     pytest.importorskip("onnx")
-    from restore.config.onnx_session import model_session, open_session
+    from restore.model_files import model_session, open_session
     from restore.runtime.export import check_graph, check_precision, export_model, export_precision
 
     whole, split, frozen = pair

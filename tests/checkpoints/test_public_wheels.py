@@ -28,10 +28,8 @@ from restore.checkpoints.public_wheels import (
     read_wheel,
     synthesis_tensors,
 )
-from restore.config.graph_layout import read_array, tensor_places
-from restore.config.model_header import read_header
-from restore.config.onnx_session import open_session
 from restore.errors import CheckpointError
+from restore.model_files import open_session, read_array, read_header, tensor_places
 from restore.networks.mobile_stylegan import MobileStyleGAN
 from tools.__main__ import main
 

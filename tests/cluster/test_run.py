@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import restore
-from restore.cluster.run import PhotoWorker, Prefix, WorkerOptions, failures, plan_batch
+from restore.cluster import PhotoWorker, Prefix, WorkerOptions, failures, plan_batch
 from restore.commands.tree import run_verb
 from restore.errors import InputError
 from restore.pipeline.options import RestoreOptions

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from restore.data.face_dataset import FaceRecord, part_boxes, template_landmarks
-from restore.data.stores import LmdbWriter, encode_image, write_array
+from restore.data.stores import TENSOR, LmdbWriter, encode_image
+from restore.errors import InputError
 
 NAMES = ("aaf_1", "aaf_2", "aaf_3", "congress_1", "congress_2", "tpdne_1")
 
@@ -50,3 +53,22 @@ def write_store(kind: str, folder: Path, records: bool = True, size: int = 16) -
                 own = files.get(f"{name}.json")
                 writer.put(f"{name}.png", files[f"{name}.png"], (size, size, 3), 1, own)
     return path
+
+
+def write_array(path: str | Path, crops: np.ndarray, keys: Sequence[str]) -> None:
+    """Write uint8 [n,h,w,3] or [n,3,h,w] as .safetensors, or as .npy with a .txt of keys."""
+    path = Path(path)
+    if crops.dtype != np.uint8 or crops.ndim != 4 or len(keys) != len(crops):
+        raise InputError(
+            f"{crops.dtype} {list(crops.shape)} with {len(keys)} keys; expected uint8, four "
+            "dimensions and a key for each crop"
+        )
+    if path.suffix == ".npy":
+        np.save(path, crops)
+        path.with_suffix(".txt").write_text("\n".join(keys) + "\n", "utf-8")
+        return
+    import torch
+
+    from restore.checkpoints.weights_file import write_tensors
+
+    write_tensors(path, {TENSOR: torch.from_numpy(crops)}, {"keys": json.dumps(list(keys))})

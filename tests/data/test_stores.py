@@ -44,7 +44,7 @@ def test_records_are_found_by_key(kind, tmp_path):
 
 
 def test_array_with_planes_first(tmp_path):
-    from restore.data.stores import write_array
+    from tests.data.crops import write_array
 
     crops = np.stack([crop(n) for n in NAMES]).transpose(0, 3, 1, 2)
     write_array(tmp_path / "a.safetensors", crops, NAMES)

@@ -7,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from restore.checkpoints.model_file import save_model_file
-from restore.checkpoints.prior_heads_file import load_prior_heads
+from restore.checkpoints.model_file import load_prior_heads, save_model_file
 from restore.commands.tree import run_verb
 from restore.errors import CheckpointError, InputError
 from restore.images.contact_sheet import GAP

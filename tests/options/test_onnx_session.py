@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from restore.config.onnx_session import model_session, open_session
 from restore.errors import CheckpointError
+from restore.model_files import model_session, open_session
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "restore" / "weights"
 
@@ -31,7 +31,7 @@ def test_no_telemetry_and_nothing_left_at_home(tmp_path):
 import os, sys
 from pathlib import Path
 import numpy as np
-from restore.config.onnx_session import model_session, open_session
+from restore.model_files import model_session, open_session
 weights = Path(sys.argv[1])
 assert "onnxruntime" not in sys.modules
 session = model_session(weights / "cover.safetensors", 1)

@@ -13,9 +13,8 @@ from restore.errors import CancelledError
 from restore.images.files import Page
 from restore.pipeline.names import plan_jobs
 from restore.pipeline.options import RestoreOptions
-from restore.pipeline.overlap import WorkingAhead, run_overlapped
 from restore.pipeline.restorer import Restorer
-from restore.pipeline.run import RunOptions, run_jobs
+from restore.pipeline.run import RunOptions, WorkingAhead, run_jobs, run_overlapped
 from restore.pipeline.walk import find_photos
 from tests.pipeline.fakes import BrightSquareDetector, InvertRuntime
 

@@ -9,8 +9,8 @@ import torch
 from restore.checkpoints.load import load_network
 from restore.checkpoints.named_models import locate_model
 from restore.commands.tree import run_verb
-from restore.config.model_header import read_header
 from restore.errors import CheckpointError, InputError, OptionError
+from restore.model_files import read_header
 from restore.networks.fast_arrangement import strips_of
 from restore.runtime.export import (
     LEAST_PSNR,
@@ -41,6 +41,7 @@ CASES = {
             "prior_channels": (16, 32, 16, 8, 16),
         },
     ),
+    "mobile, the face alone": ("mobile_restorer", {**MOBILE, "pool_face": True}),
     "mobile, no shuffle, no maps": (
         "mobile_restorer",
         {**MOBILE, "trunk_size": 32, "trunk_channels": (4, 8, 8, 8), "condition_levels": ()},

@@ -9,13 +9,12 @@ import torch
 import restore
 from restore.checkpoints.load import load_network
 from restore.errors import DeviceError, InputError
-from restore.runtime import precision as precision_module
-from restore.runtime.device_batches import DeviceBatches
+from restore.runtime import contract as precision_module
+from restore.runtime.contract import cpu_has_bfloat16, cpu_precision
 from restore.runtime.export import export_model, image_psnr
 from restore.runtime.openvino_runtime import OpenvinoRuntime
-from restore.runtime.precision import cpu_has_bfloat16, cpu_precision
 from restore.runtime.select import load_runtime
-from restore.runtime.torch_runtime import TorchRuntime
+from restore.runtime.torch_runtime import DeviceBatches, TorchRuntime
 from tests.runtime.models import GFPGAN, MOBILE, write_model
 
 NETWORKS = {"mobile": ("mobile_restorer", MOBILE), "clean": ("gfpgan_clean", GFPGAN)}

@@ -12,10 +12,10 @@ import torch
 import restore
 from restore.errors import CheckpointError, DeviceError, InputError, MissingExtraError
 from restore.geometry import ffhq_template
+from restore.runtime.contract import to_network, to_pixels
 from restore.runtime.export import export_model
 from restore.runtime.onnx_runtime import OnnxRuntime
 from restore.runtime.openvino_runtime import OpenvinoRuntime
-from restore.runtime.pixels import to_network, to_pixels
 from restore.runtime.select import load_runtime
 from restore.runtime.torch_runtime import TorchRuntime
 from tests.runtime.models import GFPGAN, MOBILE, write_model

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from restore.errors import InputError
-from restore.runtime.shared_batches import SharedBatches
+from restore.runtime.torch_runtime import SharedBatches
 
 
 class SlowNegative:

@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
-from restore.config.model_header import read_header
 from restore.errors import CheckpointError, OptionError
+from restore.model_files import read_header
 from restore.runtime.export import check_graph, export_model
 from restore.training.experiment import load_state, newest_state
 from restore.trust.identity import IdentityNetwork

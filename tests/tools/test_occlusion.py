@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from restore.config.model_header import read_header
 from restore.degradation.occluders import paint_occluder
 from restore.errors import CheckpointError, InputError
 from restore.geometry import ffhq_template
+from restore.model_files import read_header
 from restore.networks.occlusion import CoverNetwork, folded
 from restore.runtime.export import check_graph, export_model
 from restore.training.experiment import Progress, load_state, newest_state

@@ -6,8 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from restore.checkpoints.model_file import save_model_file
-from restore.checkpoints.prior_heads_file import load_prior_heads
+from restore.checkpoints.model_file import load_prior_heads, save_model_file
 from restore.latents.generate import save_generator
 from restore.networks.mobile_stylegan import MobileStyleGAN, PriorHeads
 from restore.training.fit import Pace

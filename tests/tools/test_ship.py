@@ -3,7 +3,7 @@ import torch
 
 from restore.checkpoints.load import load_network
 from restore.checkpoints.model_file import save_model_file
-from restore.config.model_header import read_header
+from restore.model_files import read_header
 from restore.networks.mobile_stylegan import MobileStyleGAN
 from restore.networks.unet_encoder import build_mobile_restorer
 from tools.__main__ import main

@@ -9,8 +9,14 @@ from restore.images.metadata import AI_COMPOSITE
 from restore.images.xmp import digital_source_type
 from restore.pipeline.options import RestoreOptions, TrustOptions
 from restore.report.section import spoken
-from restore.ui.open_photo import open_photo, restore_open, save_restored
-from restore.ui.view import faces_view, photo_view, problem
+from restore.ui.open_photo import (
+    faces_view,
+    open_photo,
+    photo_view,
+    problem,
+    restore_open,
+    save_restored,
+)
 from tests.ui.parts import restorer_with_two_faces, save_photo
 
 PLAIN = TrustOptions(identity="off", gentle=False, keep_good=False)

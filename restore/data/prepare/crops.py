@@ -316,7 +316,8 @@ def _frame_corners(shape: tuple[int, ...], matrix: np.ndarray) -> np.ndarray:
     """The photo's corners [4,2] in the crop, half a pixel within: the last whole pixels."""
     h, w = shape[:2]
     corners = np.array([[0, 0], [w - 1, 0], [w - 1, h - 1], [0, h - 1]], np.float64)
-    return (corners @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    found: np.ndarray = (corners @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    return found
 
 
 def _source(photo: str, rule: str) -> str:

@@ -1,1 +1,0 @@
-"""Large sets of photos on a Ray cluster."""
