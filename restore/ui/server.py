@@ -38,7 +38,7 @@ def serve(restorer: Restorer, port: int | None = None, open_browser: bool = Fals
     with page_folder() as folder:
         former = os.environ.get("GRADIO_TEMP_DIR")
         os.environ["GRADIO_TEMP_DIR"] = str(folder)  # where gradio puts what the browser sends
-        routes.DEFAULT_TEMP_DIR = str(folder)  # where it makes one more folder
+        vars(routes)["DEFAULT_TEMP_DIR"] = str(folder)  # where it makes one more folder
         try:
             page = build_page(restorer, folder)
             # One restoration at a time: the network uses all cores by itself.
