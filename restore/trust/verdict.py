@@ -60,8 +60,7 @@ class Limits:
     they are damaged for certain; at 0.4, below which about 94 of 100 clean photos lie, it
     is as large as `least_share`. `--parts looks` prints kinds, strengths, sizes and tilts."""
     good_blur: tuple[float, float] = (1.75, 0.75)
-    """a + b * side / 512 px: edges of lids and lips have a width of their own. About 3 % of clean
-    crops lie above it (256 and 512 px)."""
+    """a + b * side / 512 px: edges of lids and lips have a width of their own."""
     soft: float = 1.2
     """Times that limit from which on a face is soft for certain."""
     good_noise: float = 2.6
