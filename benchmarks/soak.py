@@ -268,7 +268,8 @@ def run(
         code = process.wait()
     text = said.read_text("utf-8", "backslashreplace")
     if "Traceback" in text or (code < 0 and kill_after is None):
-        findings.traces.append(text[-1500:] or f"exit code {code}")
+        at = max(0, text.find("Traceback"))
+        findings.traces.append(f"exit code {code}: {text[at : at + 1500]}")
     if peak > MOST_KB:
         findings.memory.append(f"{peak} kB")
     if connects.exists():

@@ -350,7 +350,6 @@ class WorkingAhead:
         source, weight, future = self._work[0]
         while source != photo and isinstance(source, Page) and source.index:
             self._work.popleft()  # a page before it failed, and with it its photo
-            future.cancel()
             self._start(options, also)
             source, weight, future = self._work[0]
         if source != photo:

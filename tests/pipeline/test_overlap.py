@@ -127,3 +127,26 @@ def test_an_interruption_leaves_whole_photos(folder, tmp_path):
     assert [o.job.source.name for o in done] == ["0.png", "1.png"]
     written = sorted(p.name for p in (tmp_path / "out" / "restored_imgs").iterdir())
     assert written == ["0.png", "1.png"]
+
+
+def test_pages_after_a_failed_one_end_in_silence(tmp_path, monkeypatch):
+    """They are in work when nobody asks for them any more."""
+    told, passed_over = [], threading.Event()
+    monkeypatch.setattr(threading, "excepthook", told.append)
+
+    class Failing:
+        def restore(self, source, options, cancel=None, **also):
+            if source == Page(tmp_path / "a.tif", 1):
+                passed_over.wait(10)
+            if isinstance(source, Page):
+                raise ValueError(f"page {source.index}")
+            return source
+
+    pages = [Page(tmp_path / "a.tif", 0), Page(tmp_path / "a.tif", 1), "next"]
+    working = WorkingAhead(Failing(), pages, ahead=3)
+    with pytest.raises(ValueError, match="page 0"):
+        working.restore(pages[0], RestoreOptions())
+    assert working.restore("next", RestoreOptions()) == "next"
+    passed_over.set()
+    working.close()
+    assert told == []
