@@ -32,7 +32,10 @@ from restore.runtime.contract import Runtime
 if TYPE_CHECKING:
     from restore.trust.identity import References
 
+
 Watch = Callable[[Job, Path | Page | None, RestoredPhoto | None, Mapping[str, Any]], None]
+Picture = tuple[Path | Page, RestoredPhoto, Mapping[str, Any]]
+"""A photo or a page, what it became, and its record."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,9 @@ def run_jobs(
     """Restore photo after photo, yielding each outcome; a photo that fails stops no other.
 
     `report(record)` is called as soon as a photo is in place; no interruption comes between.
-    `watch(job, source, result, record)` is called for each picture (the photo, or a page of it) as
-    it is done, with its own record, and after each photo with None, None and the record of the
-    whole. It sees the pictures, which are not kept: an outcome holds numbers only.
+    `watch(job, source, result, record)` is called for each picture (the photo, or a page of it)
+    with its own record, and after each photo with None, None and the record of the whole. It sees
+    the pictures, which are not kept: an outcome holds numbers only.
     """
     for job in jobs:
         yield _run_job(restorer, job, options, watch, pages, report)
@@ -104,10 +107,12 @@ def _run_job(
     report: Callable[[Mapping[str, Any]], None] | None,
 ) -> Outcome:
     with ExitStack() as held:
-        outcome = _restored_and_written(restorer, job, options, watch, pages, held)
+        outcome, last = _restored_and_written(restorer, job, options, pages, held, watch)
         if report is not None:
             report(outcome.record)
     if watch is not None:
+        if last is not None:
+            watch(job, *last)
         watch(job, None, None, outcome.record)
     return outcome
 
@@ -116,24 +121,25 @@ def _restored_and_written(
     restorer: Restorer,
     job: Job,
     options: RunOptions,
-    watch: Watch | None,
     pages: Callable[[Job], list[Path | Page]],
     held: ExitStack,
-) -> Outcome:
-    """The outcome of a photo; from its writing on nothing interrupts while `held` is open."""
+    watch: Watch | None,
+) -> tuple[Outcome, Picture | None]:
+    """The outcome, and the last picture, which `watch` has not seen yet; from the photo's writing
+    on nothing interrupts."""
     identity = identity_of(job.source)  # before it is read: a change meanwhile is seen next time
     head = {"source": identity, "options": options.key, "name": job.name}
     try:
-        results, record, changed = _write(restorer, job, options, pages(job), watch, held)
+        results, record, last, changed = _write(restorer, job, options, pages(job), held, watch)
     except RestoreError as error:
-        return _failed(job, str(error), head)
+        return _failed(job, str(error), head), None
     # The border between photos: whatever one of them sets off, the others go on.
     except Exception as error:
-        return _failed(job, f"{job.source}: {type(error).__name__}: {error}", head)
+        return _failed(job, f"{job.source}: {type(error).__name__}: {error}", head), None
     status, reason = worst_status(results)
     record = _head(job, status, reason) | head | record
     record |= {"status": status, "reason": reason}
-    return Outcome(job, status, reason, changed, record)
+    return Outcome(job, status, reason, changed, record), last
 
 
 def worst_status(
@@ -160,11 +166,11 @@ def _write(
     job: Job,
     options: RunOptions,
     sources: Sequence[Path | Page],
-    watch: Watch | None,
     held: ExitStack,
-) -> tuple[list[tuple[PhotoStatus, str | None]], dict[str, Any], int]:
-    """Restore and write a photo page by page: statuses, what its record holds, and how many faces
-    are others now.
+    watch: Watch | None,
+) -> tuple[list[tuple[PhotoStatus, str | None]], dict[str, Any], Picture, int]:
+    """Restore and write a photo page by page: statuses, what its record holds, the last page, which
+    `watch` has not seen yet, and how many faces are others now.
 
     Crops and comparisons come first and the photo last. Several pages go into one TIFF where the
     result is a TIFF, else each into a file of its own.
@@ -174,12 +180,15 @@ def _write(
     statuses: list[tuple[PhotoStatus, str | None]] = []
     record: dict[str, Any] = {}
     outputs: list[str] = []
+    last: Picture | None = None
     changed = 0
     with ExitStack() as closing:
         tiff: TiffPages | None = None
         if several and format_of(job.ending).name == "TIFF":
             tiff = TiffPages(closing.enter_context(atomic_file(job.photo, known)), options.write)
         for index, source in enumerate(sources):
+            if watch is not None and last is not None:
+                watch(job, *last)
             result = restorer.restore(source, options.restore, references=options.references)
             if index == len(sources) - 1:
                 held.enter_context(undisturbed())
@@ -203,16 +212,16 @@ def _write(
             changed += sum(face.changed for face in result.faces)
             if several:
                 one["faces"] = [face | {"page": index + 1} for face in one["faces"]]
-            if watch is not None:
-                place = {"page": index + 1, "pages": len(sources)} if several else {}
-                watch(job, source, result, {"input": str(job.source)} | one | place)
+            place = {"page": index + 1, "pages": len(sources)} if several else {}
+            last = source, result, {"input": str(job.source)} | one | place
             record = _joined(record, one)
+    assert last is not None
     if several:
         record["pages"] = len(sources)
     record["output"] = outputs[0] if outputs else str(job.result)
     if len(outputs) > 1:
         record["outputs"] = outputs
-    return statuses, record, changed
+    return statuses, record, last, changed
 
 
 def _joined(record: dict[str, Any], page: dict[str, Any]) -> dict[str, Any]:
